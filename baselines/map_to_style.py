@@ -1,0 +1,48 @@
+"""pSp's map-to-style block, which e4e, ReStyle and HFGI share."""
+
+from __future__ import annotations
+
+from math import log2
+
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+
+class EqualLinear(nn.Module):
+    """Linear layer whose weight is scaled by 1 / sqrt(c_in) at run time (equalised learning rate)."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        unscaled = nn.Linear(c_in, c_out)
+        self.weight, self.bias = unscaled.weight, unscaled.bias
+        nn.init.normal_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight * self.weight.shape[1] ** -0.5, self.bias)
+
+
+class MapToStyle(nn.Module):
+    """A map (B, C, S, S) -> one code (B, 512): 3x3 convolutions of stride 2 down to 1x1, then a linear layer.
+
+    Parameters
+    ----------
+    c_in, width : int
+        Channels of the map and of the convolutions; both 512 officially.
+    side : int
+        S, a power of two: log2(S) convolutions, each followed by leaky ReLU 0.01.
+    code_dim : int
+        Length of the code.
+    """
+
+    def __init__(self, c_in: int, width: int, side: int, code_dim: int = 512) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i in range(int(log2(side))):
+            layers += [nn.Conv2d(width if i else c_in, width, 3, 2, padding=1), nn.LeakyReLU(0.01)]
+        self.convs = nn.Sequential(*layers)
+        self.linear = EqualLinear(width, code_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        code: Tensor = self.linear(self.convs(x).flatten(1))
+        return code

@@ -1,0 +1,1 @@
+"""What is measured: one module a family of metrics, all run in one pass over the pictures by ``suite``."""

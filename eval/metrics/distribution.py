@@ -1,0 +1,222 @@
+"""Fréchet distances between the features of source pictures and those of their reconstructions.
+
+FD-EffNet on EfficientNet-Lite0, and FID on pytorch-fid's Inception where its weights are on the machine. The
+formula is pytorch-fid's, |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) with unbiased covariances; the trace of
+the root comes from eigenvalues or singular values in float64 instead of ``scipy.linalg.sqrtm``.
+
+A Fréchet distance grows as the pictures become fewer, so it compares only at an equal number of pictures.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import weakref
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pytorch_fid.inception import InceptionV3
+from torch import Tensor, nn
+
+from eval.metrics import efficientnet_lite0
+from eval.metrics.efficientnet_lite0 import EfficientNetLite0
+from eval.metrics.hub_cache import cached_weights
+
+Array = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+FEWEST_PICTURES = 32
+"""With fewer, no Fréchet distance is stated."""
+
+
+def frechet_distance(mean1: Array, covariance1: Array, mean2: Array, covariance2: Array) -> float:
+    """Squared Fréchet distance of two Gaussians, means (D,), covariances (D, D); at least 0."""
+    cross = float(np.linalg.svd(_factor(covariance1).T @ _factor(covariance2), compute_uv=False).sum())
+    return _assemble(mean1 - mean2, float(np.trace(covariance1)), float(np.trace(covariance2)), cross)
+
+
+def frechet_distance_of_samples(x: Array, y: Array) -> float:
+    """The same from the samples (N, D) and (M, D) themselves, cheap where N and M are below D.
+
+    With X and Y the centred samples, the eigenvalues of C1 C2 are the squared singular values of the N x M
+    matrix X Y^T / sqrt((N - 1) (M - 1)).
+    """
+    mean1, mean2 = x.mean(0), y.mean(0)
+    x, y = (x - mean1) / math.sqrt(len(x) - 1), (y - mean2) / math.sqrt(len(y) - 1)
+    cross = float(np.linalg.svd(x @ y.T, compute_uv=False).sum())
+    return _assemble(mean1 - mean2, float(np.square(x).sum()), float(np.square(y).sum()), cross)
+
+
+def _assemble(difference: Array, trace1: float, trace2: float, cross: float) -> float:
+    return max(float(difference @ difference) + trace1 + trace2 - 2 * cross, 0.0)
+
+
+def _factor(covariance: Array) -> Array:
+    """L (D, rank) with L L^T = covariance; eigenvalues within rounding of zero count as zero.
+
+    The squared singular values of L1^T L2 are the eigenvalues of C1 C2 other than 0.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    kept = values > values.max() * len(values) * np.finfo(np.float64).eps
+    factor: Array = vectors[:, kept] * np.sqrt(values[kept])
+    return factor
+
+
+class GaussianSums:
+    """Mean and unbiased covariance of features (D,) from running float64 sums; memory D^2, whatever the
+    number.
+    """
+
+    def __init__(self, dimensions: int) -> None:
+        self.count = 0
+        self.total = np.zeros(dimensions)
+        self.outer = np.zeros((dimensions, dimensions))
+
+    def update(self, features: Array) -> None:
+        """features: (B, D) float64."""
+        self.count += len(features)
+        self.total += features.sum(0)
+        self.outer += features.T @ features
+
+    @property
+    def mean(self) -> Array:
+        return self.total / self.count
+
+    @property
+    def covariance(self) -> Array:
+        """Of at least two pictures."""
+        return (self.outer - self.count * np.outer(self.mean, self.mean)) / (self.count - 1)
+
+
+class PairedFeatures:
+    """Features of sources and reconstructions: running sums in memory, the features themselves in a temporary
+    file.
+
+    The file (unnamed, gone with the process) serves the bootstrap only: 8 D bytes a pair of pictures.
+    """
+
+    def __init__(self, dimensions: int) -> None:
+        self.dimensions = dimensions
+        self.sources = GaussianSums(dimensions)
+        self.reconstructions = GaussianSums(dimensions)
+        self._file = tempfile.TemporaryFile(prefix="features-")  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+
+    def __len__(self) -> int:
+        return self.sources.count
+
+    def update(self, sources: Tensor, reconstructions: Tensor) -> None:
+        """(B, D) each."""
+        pairs = [features.detach().float().cpu().numpy() for features in (sources, reconstructions)]
+        self.sources.update(pairs[0].astype(np.float64))
+        self.reconstructions.update(pairs[1].astype(np.float64))
+        self._file.write(np.stack(pairs, axis=1).tobytes())
+
+    def distance(self) -> float:
+        """Between all sources and all reconstructions."""
+        x, y = self.sources, self.reconstructions
+        return frechet_distance(x.mean, x.covariance, y.mean, y.covariance)
+
+    def interval(self, distance: float, *, resamples: int = 200, seed: int = 0) -> tuple[float, float]:
+        """95 % bootstrap interval around ``distance``, resampling pairs of pictures.
+
+        It says how much the distance *at this number of pictures* varies with the choice of pictures. A
+        resample has only about 63 % distinct pictures, so its distance is biased upwards and plain
+        percentiles often miss the estimate altogether; the percentiles are therefore moved by the difference
+        of the resamples' mean from the estimate (in simulations of 64 to 256 pairs they then cover the
+        expected distance in 88 to 100 %, where plain percentiles do in 0 to 92 %).
+        """
+        self._file.flush()
+        pairs = np.memmap(self._file, np.float32, mode="r", shape=(len(self), 2, self.dimensions))
+        distance_of = resampled_by_gram(pairs) if len(self) < self.dimensions else resampled_directly(pairs)
+        rng = np.random.default_rng(seed)
+        distances = np.empty(resamples)
+        for index in range(resamples):
+            distances[index] = distance_of(np.bincount(rng.integers(len(self), size=len(self)), minlength=len(self)))
+        low, high = np.percentile(distances, (2.5, 97.5)) - distances.mean() + distance
+        return max(float(low), 0.0), float(high)
+
+
+def resampled_by_gram(pairs: NDArray[np.float32]) -> Callable[[Counts], float]:
+    """How often each pair is drawn (N,) -> Fréchet distance, from N x N inner products computed once; for N <
+    D.
+    """
+    x, y = pairs[:, 0].astype(np.float64), pairs[:, 1].astype(np.float64)
+    centre = (x.mean(0) + y.mean(0)) / 2  # changes no distance, saves digits
+    x, y = x - centre, y - centre
+    xx, xy, yy = x @ x.T, x @ y.T, y @ y.T
+
+    def distance(counts: Counts) -> float:
+        total = int(counts.sum())
+        share = counts / total
+        unbiased = total / (total - 1)
+        means = float(share @ (xx - 2 * xy + yy) @ share)
+        traces = [float(share @ each.diagonal() - share @ each @ share) for each in (xx, yy)]
+        drawn = counts > 0
+        centred = xy - (xy @ share)[:, None] - share @ xy + share @ xy @ share
+        weight = np.sqrt(share[drawn])
+        weighted = weight[:, None] * centred[np.ix_(drawn, drawn)] * weight
+        cross = float(np.linalg.svd(weighted, compute_uv=False).sum())
+        return max(means + unbiased * (sum(traces) - 2 * cross), 0.0)
+
+    return distance
+
+
+def resampled_directly(pairs: NDArray[np.float32], chunk: int = 1024) -> Callable[[Counts], float]:
+    """The same through D x D covariances, for N >= D; reads the pairs piece by piece."""
+
+    def distance(counts: Counts) -> float:
+        sums = GaussianSums(pairs.shape[2]), GaussianSums(pairs.shape[2])
+        for start in range(0, len(pairs), chunk):
+            drawn = np.repeat(pairs[start : start + chunk].astype(np.float64), counts[start : start + chunk], axis=0)
+            for side, each in enumerate(sums):
+                each.update(drawn[:, side])
+        return frechet_distance(sums[0].mean, sums[0].covariance, sums[1].mean, sums[1].covariance)
+
+    return distance
+
+
+class FDEffNet:
+    """Fréchet distance on pooled EfficientNet-Lite0 features."""
+
+    key: ClassVar[str] = "fd_effnet"
+    label: ClassVar[str] = "FD-EffNet"
+    higher_is_better: ClassVar[bool] = False
+    unit: ClassVar[str] = ""
+    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    dimensions: ClassVar[int] = efficientnet_lite0.FEATURES
+
+    def __init__(self, network: EfficientNetLite0) -> None:
+        self.network = network
+
+    def features(self, pictures: Tensor) -> Tensor:
+        return self.network.features(pictures)
+
+
+class FID:
+    """Fréchet Inception distance with pytorch-fid's network and resizing."""
+
+    key: ClassVar[str] = "fid"
+    label: ClassVar[str] = "FID"
+    higher_is_better: ClassVar[bool] = False
+    unit: ClassVar[str] = ""
+    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    dimensions: ClassVar[int] = 2048
+
+    def __init__(self, network: nn.Module) -> None:
+        """``network``: pytorch-fid's ``InceptionV3`` with its default output block."""
+        self.network = network.eval()
+
+    @classmethod
+    def cached(cls) -> FID | None:
+        """With the weights in torch hub's cache, or None if they are not there."""
+        name = "pt_inception-2015-12-05-6726825d.pth"
+        if cached_weights(name, "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2") is None:
+            return None
+        return cls(InceptionV3())  # finds the file, of known content, in the cache
+
+    def features(self, pictures: Tensor) -> Tensor:
+        pooled: Tensor = self.network((pictures + 1) / 2)[0]
+        return pooled.flatten(1)

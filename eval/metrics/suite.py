@@ -1,0 +1,208 @@
+"""All metrics in one pass over the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from eval.metrics.distribution import FEWEST_PICTURES, FID, FDEffNet, PairedFeatures
+from eval.metrics.efficientnet_lite0 import EfficientNetLite0
+from eval.metrics.identity import FaceDescriptor, Identity, MeanDescriptor
+from eval.metrics.metric import PICTURE_RANGE, Described, DistributionMetric, PictureMetric, check_range
+from eval.metrics.perceptual import LPIPSDistance, STLPIPSDistance
+from eval.metrics.pixel import MSE, PSNR, SSIM
+from eval.statistics import mean_interval
+from fse.perceptual import STLPIPS
+
+OK = "ok"
+
+
+class _Reason(TypedDict, total=False):
+    reason: str
+
+
+class Cell(_Reason):
+    """A metric of a method: mean (or distance) with its 95 % interval, and the pictures behind it.
+
+    ``expected`` are all pictures of the set, ``used`` those that have a value, ``failed`` the rest. Without a
+    value the three numbers are None, and ``reason`` says why.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    expected: int
+    used: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What a suite has measured.
+
+    Attributes
+    ----------
+    pictures : DataFrame
+        One row a picture and method: ``picture``, ``method``, a column a picture metric (and companion, such
+        as ``id_same``), NaN where there is no value, and ``status``: ``ok``, or what failed and why.
+    distributions : dict
+        METHOD -> METRIC -> cell, of the distribution metrics.
+    """
+
+    pictures: pd.DataFrame
+    distributions: Mapping[str, Mapping[str, Cell]]
+
+    def summary(self) -> dict[str, dict[str, Cell]]:
+        """METHOD -> METRIC -> cell, for every metric; intervals are over pictures."""
+        result = {}
+        for method, rows in self.pictures.groupby("method", sort=False):
+            cells = {key: _mean(rows[key]) for key in rows.columns if key not in ("picture", "method", "status")}
+            result[str(method)] = cells | dict(self.distributions[str(method)])
+        return result
+
+
+class Suite:
+    """Receives pictures batch by batch and computes every metric on them.
+
+    The source's features are computed once for all methods. Of a picture only its row of values stays in
+    memory; the features that distribution metrics need wait in temporary files.
+
+    ``metrics`` are all metrics, and companion columns, in printing order, each with ``key``, ``label``,
+    ``higher_is_better``, ``unit`` and ``range``.
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[PictureMetric],
+        distributions: Sequence[DistributionMetric] = (),
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self._pictures = tuple(metrics)
+        self._distributions = tuple(distributions)
+        self._device = torch.device(device)
+        self._rows: dict[tuple[str, str], dict[str, float | str]] = {}
+        self._features: dict[tuple[str, str], PairedFeatures] = {}
+        columns: list[Described] = []
+        for metric in self._pictures:
+            columns += [metric, *metric.companions]
+        self.metrics: tuple[Described, ...] = (*columns, *self._distributions)
+
+    @torch.inference_mode()
+    def update(self, names: Sequence[str], source: Tensor, reconstructions: Mapping[str, Tensor]) -> None:
+        """Measure a batch.
+
+        names: one a picture; source: (B, 3, R, R) in [-1, 1]; reconstructions: METHOD -> the same shape and
+        range. Raises ValueError for other shapes or values, and for a picture and method that were seen
+        before.
+        """
+        if source.ndim != 4 or source.shape[1] != 3 or len(names) != len(source):
+            raise ValueError(f"{len(names)} names need pictures (B, 3, R, R), got {tuple(source.shape)}")
+        check_range(source, PICTURE_RANGE, "sources")
+        for method, found in reconstructions.items():
+            if found.shape != source.shape:
+                raise ValueError(f"{method}: shape {tuple(found.shape)} for sources {tuple(source.shape)}")
+            check_range(found, PICTURE_RANGE, method)
+        rows = {(name, method): dict[str, float | str]() for method in reconstructions for name in names}
+        if len(rows) < len(names) * len(reconstructions) or rows.keys() & self._rows.keys():
+            raise ValueError("a picture was given twice for one method")
+
+        source = source.to(self._device)
+        reconstructions = {method: found.to(self._device) for method, found in reconstructions.items()}
+        for metric in self._pictures:
+            features = metric.features(source)
+            for method, found in reconstructions.items():
+                outcome = metric.compare(features, found)
+                for index, name in enumerate(names):
+                    row = rows[name, method]
+                    row.update({key: values[index] for key, values in outcome.values.items()})
+                    if index in outcome.failures:
+                        reason = f"{metric.key}: {outcome.failures[index]}"
+                        row["status"] = f"{row['status']}; {reason}" if "status" in row else reason
+        for distribution in self._distributions:
+            features = distribution.features(source)
+            for method, found in reconstructions.items():
+                pairs = self._features.setdefault((distribution.key, method), PairedFeatures(distribution.dimensions))
+                pairs.update(features, distribution.features(found))
+        self._rows.update(rows)
+
+    def fail(self, name: str, method: str, reason: str) -> None:
+        """Record that a picture could not be read or inverted."""
+        if (name, method) in self._rows:
+            raise ValueError(f"{name}, {method} was given twice")
+        self._rows[name, method] = {"status": reason}
+
+    def compute(self) -> Measurements:
+        """All rows and distances so far. A picture that a method was never given counts as failed."""
+        names = list(dict.fromkeys(name for name, _ in self._rows))
+        methods = list(dict.fromkeys(method for _, method in self._rows))
+        absent: dict[str, float | str] = {"status": "no reconstruction was given"}
+        rows = [
+            {"picture": name, "method": method, "status": OK, **self._rows.get((name, method), absent)}
+            for name in names
+            for method in methods
+        ]
+        columns = [metric.key for metric in self.metrics[: len(self.metrics) - len(self._distributions)]]
+        pictures = pd.DataFrame(rows, columns=["picture", "method", *columns, "status"])
+        pictures = pictures.astype(dict.fromkeys(columns, float))
+        if "id_same" in pictures:
+            pictures["id_same"] = pictures["id_same"].astype("boolean")
+        distributions = {
+            method: {metric.key: self._distance(metric.key, method, len(names)) for metric in self._distributions}
+            for method in methods
+        }
+        return Measurements(pictures, distributions)
+
+    def _distance(self, key: str, method: str, expected: int) -> Cell:
+        pairs = self._features.get((key, method))
+        used = 0 if pairs is None else len(pairs)
+        if pairs is None or used < FEWEST_PICTURES:
+            return _no_value(expected, used, f"not computed: {used} pictures, at least {FEWEST_PICTURES} needed")
+        distance = pairs.distance()
+        low, high = pairs.interval(distance)
+        return Cell(mean=distance, low=low, high=high, expected=expected, used=used, failed=expected - used)
+
+
+def _mean(column: pd.Series) -> Cell:
+    values = column.dropna().to_numpy(dtype=float)
+    expected, used = len(column), len(values)
+    if used == 0:
+        return _no_value(expected, used, f"not computed: none of {expected} pictures has a value")
+    found = mean_interval(values)
+    return Cell(mean=found.mean, low=found.low, high=found.high, expected=expected, used=used, failed=expected - used)
+
+
+def _no_value(expected: int, used: int, reason: str) -> Cell:
+    return Cell(mean=None, low=None, high=None, expected=expected, used=used, failed=expected - used, reason=reason)
+
+
+def build_suite(assets: Path, mean_descriptor: Path, device: str | torch.device = "cpu") -> Suite:
+    """Every metric that this machine has the weights of.
+
+    SSIM, PSNR, MSE, ST-LPIPS, ID and FD-EffNet from ``assets`` (``data/assets``), LPIPS and FID if torch
+    hub's cache has their weights. Nothing is downloaded. Raises Refusal if an asset or the mean descriptor is
+    absent or damaged.
+    """
+    mean = MeanDescriptor.read(mean_descriptor)
+    stlpips = STLPIPS.load(assets / "stlpips" / "alex_shift_tolerant.pth").to(device)
+    efficientnet = EfficientNetLite0.load(assets / "efficientnet_lite0" / "efficientnet-lite0-57934424.pth").to(device)
+    metrics: list[PictureMetric] = [
+        SSIM(),
+        PSNR(),
+        MSE(),
+        STLPIPSDistance(stlpips),
+        Identity(FaceDescriptor(assets / "dlib"), mean),
+    ]
+    distributions: list[DistributionMetric] = [FDEffNet(efficientnet.to(memory_format=torch.channels_last))]
+    if (lpips := LPIPSDistance.cached()) is not None:
+        lpips.network.to(device)
+        metrics.append(lpips)
+    if (fid := FID.cached()) is not None:
+        fid.network.to(device)
+        distributions.append(fid)
+    return Suite(metrics, distributions, device)

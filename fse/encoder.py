@@ -1,0 +1,81 @@
+"""The Feature-Style Encoder (paper, section 3.2 and Figure 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
+
+from fse.trunk import Trunk, TrunkSize
+
+
+@dataclass(frozen=True)
+class EncoderSize:
+    """Size of a Feature-Style Encoder; the defaults are the official ones.
+
+    Attributes
+    ----------
+    num_codes, code_dim : int
+        N, codes in W+ that the generator takes, and their length.
+    trunk : TrunkSize
+        Width and depth.
+    pooling : int
+        Side of the average pooling of each stage's output.
+    feature_channels, feature_stride : int
+        Channels of F, and the stride of the feature branch's second convolution. The branch starts after the
+        third stage, so F has 1 / (8 * stem_stride * feature_stride) of the picture's side.
+    """
+
+    num_codes: int = 18
+    code_dim: int = 512
+    trunk: TrunkSize = field(default_factory=TrunkSize)
+    pooling: int = 3
+    feature_channels: int = 512
+    feature_stride: int = 2
+
+
+class FeatureStyleEncoder(Trunk):
+    """Picture (B, 3, 256, 256) in [-1, 1] -> (offsets of the codes (B, N, 512), F (B, C, H, W)).
+
+    The codes are the offsets plus the generator's mean code, which is added outside, as in every published
+    encoder. Parameter names are the official release's (``143_enc.pth``); at the default size there are
+    113,920,704 of them.
+    """
+
+    Size = EncoderSize
+    size: EncoderSize
+
+    def __init__(self, size: EncoderSize | None = None) -> None:
+        size = size or EncoderSize()
+        super().__init__(size.trunk)
+        self.size = size
+        channels, width = size.feature_channels, size.trunk.widths[2]
+        self.content_layer = nn.Sequential(
+            nn.BatchNorm2d(width),
+            nn.Conv2d(width, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.PReLU(channels),
+            nn.Conv2d(channels, channels, 3, size.feature_stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        pooled = sum(size.trunk.widths) * size.pooling**2
+        self.styles = nn.ModuleList(nn.Linear(pooled, size.code_dim) for _ in range(size.num_codes))
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = self.stages(pictures)
+        pooled = torch.cat([adaptive_avg_pool2d(output, self.size.pooling) for output in outputs], 1).flatten(1)
+        codes = torch.stack([style(pooled) for style in self.styles], 1)
+        return codes, self.content_layer(outputs[2])
+
+    @torch.no_grad()
+    def start_from(self, feature_mean: Tensor, feature_std: Tensor) -> None:
+        """Set the scale of F before training to the generator's own.
+
+        feature_mean and feature_std (C,) are those of ``generator.feature`` over random codes: the channels
+        of a trained generator differ in scale by a factor of 30, and the last batch normalisation carries
+        their statistics from the first step on.
+        """
+        self.content_layer[5].weight.copy_(feature_std)
+        self.content_layer[5].bias.copy_(feature_mean)

@@ -1,0 +1,1 @@
+"""Style-based generators: one adapter a family behind :class:`~fse.generators.style_generator.StyleGenerator`."""

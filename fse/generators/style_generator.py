@@ -1,0 +1,54 @@
+"""What the suite asks of a style-based generator, whatever its family (paper, section 3.1)."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@runtime_checkable
+class StyleGenerator(Protocol):
+    """A pretrained generator G: codes in W+ (and perhaps a feature tensor) to a picture.
+
+    Attributes
+    ----------
+    resolution : int
+        Side R of the pictures, in pixels.
+    num_codes : int
+        N, the number of codes a picture takes: one a modulated layer that the family feeds separately.
+    code_dim : int
+        Length of one code (512 in every published family).
+    feature_layer : int
+        K, counted in convolutions from 1; the paper uses 5.
+    feature_shape : tuple of int
+        (C, H, W) of the K-th convolution's output; (512, 16, 16) for K = 5.
+    feature_codes : int
+        How many leading codes convolutions 1..K read: w^{1:K}. The rest, w^{K+1:N}, finish the picture.
+    mean_code : Tensor
+        (N, 512) mean of ``map(z)`` over z ~ N(0, I): encoders predict offsets from it.
+    """
+
+    resolution: int
+    num_codes: int
+    code_dim: int
+    feature_layer: int
+    feature_shape: tuple[int, int, int]
+    feature_codes: int
+    mean_code: Tensor
+
+    def map(self, z: Tensor) -> Tensor:
+        """z (B, 512) ~ N(0, I) -> codes (B, N, 512), the same w in every row."""
+        ...
+
+    def synthesize(self, codes: Tensor, feature: Tensor | None = None) -> Tensor:
+        """codes (B, N, 512) -> picture (B, 3, R, R), about [-1, 1], not clamped.
+
+        With ``feature`` (B, C, H, W), it replaces the output of convolution K, so that the first K
+        convolutions are not computed: G(F, w^{K+1:N}).
+        """
+        ...
+
+    def feature(self, codes: Tensor) -> Tensor:
+        """codes (B, N, 512) -> output of convolution K (B, C, H, W): G(w^{1:K}) of the paper's Eq. (1), (4)."""
+        ...

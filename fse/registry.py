@@ -1,0 +1,44 @@
+"""Inversion methods by name, found through the entry point group ``fse.methods``.
+
+A package adds a method without touching this one: in its ``pyproject.toml``
+
+    [project.entry-points."fse.methods"]
+    mine = "my_package:load_mine"
+
+where ``load_mine(generator, weights)`` takes a frozen :class:`~fse.generators.style_generator.StyleGenerator`
+and the folder of trained weights, and returns an :class:`~fse.inversion.InversionMethod` on the generator's
+device.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from fse.generators.style_generator import StyleGenerator
+from fse.inversion import InversionMethod
+from fse.refusal import Refusal
+
+GROUP = "fse.methods"
+
+
+def method_names() -> list[str]:
+    """Names of all installed methods, sorted."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+
+def load_method(name: str, generator: StyleGenerator, weights: Path) -> InversionMethod:
+    """The method ``name`` for ``generator``, with its trained weights from the folder ``weights``.
+
+    Raises
+    ------
+    Refusal
+        When no installed package has that method, or what it has is not one.
+    """
+    found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
+    if not found:
+        raise Refusal(f"there is no method {name!r}; installed are {', '.join(method_names()) or 'none'}")
+    method = found[0].load()(generator, weights)
+    if not isinstance(method, InversionMethod):
+        raise Refusal(f"the entry point {found[0].value} of method {name!r} returns no InversionMethod; see fse.registry")
+    return method

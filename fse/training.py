@@ -1,0 +1,337 @@
+"""One training loop for FSE and every trainable baseline (paper, section 4), on Lightning Fabric.
+
+The batch of step t is a function of (seed, t, rank) alone, so a run that was killed continues the same curve
+from its last state without storing a data loader or a random state.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from dvclive import Live
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torchvision.utils import save_image
+from tqdm import tqdm
+
+from fse.generators.style_generator import StyleGenerator
+from fse.objective import Batch, Objective
+from fse.offmanifold import push_off_manifold
+from fse.perceptual import STLPIPS
+from fse.refusal import Refusal
+from fse.renders import Renders
+
+Synthesize = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The budget and schedule of a training; the same for every method of a comparison.
+
+    Attributes
+    ----------
+    steps : int
+        Ordinary steps, after the warm start.
+    batch : int
+        Pictures a step over all processes; half synthetic, half pushed off the manifold.
+    learning_rate : float
+        Adam's, after a linear rise over ``rise`` steps; a cosine takes it to a hundredth of it.
+    rise : int
+        See ``learning_rate``; in the warm start too.
+    fine_from : float
+        Fraction of the steps after which losses are taken at the full resolution; before, at the coarse one.
+    warm_steps, warm_batch, warm_learning_rate : int, int, float
+        The warm start, on synthetic pictures only; 0 steps leave it out.
+    average : float
+        Decay of the running average of the weights, which is what is validated and shipped.
+    validate_every, save_every : int
+        Steps between validations, and between states that a killed run resumes from.
+    seed : int
+        Of everything random in the training.
+    compile : bool
+        Compile networks with torch.compile where a C++ compiler is there.
+    """
+
+    steps: int
+    batch: int = 8
+    learning_rate: float = 5e-4
+    rise: int = 30
+    fine_from: float = 0.7
+    warm_steps: int = 300
+    warm_batch: int = 16
+    warm_learning_rate: float = 1e-3
+    average: float = 0.98
+    validate_every: int = 50
+    save_every: int = 25
+    seed: int = 0
+    compile: bool = True
+
+    @property
+    def total(self) -> int:
+        """Steps of the warm start and ordinary ones."""
+        return self.warm_steps + self.steps
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step (0-based, warm start first)."""
+        warm = step < self.warm_steps
+        peak, length = (self.warm_learning_rate, self.warm_steps) if warm else (self.learning_rate, self.steps)
+        at = step if warm else step - self.warm_steps
+        cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * at / max(1, length)))
+        return peak * cosine * min(1.0, (at + 1) / self.rise)
+
+    def is_fine(self, step: int) -> bool:
+        """Whether the losses of a step are taken at the full resolution."""
+        return step - self.warm_steps >= self.fine_from * self.steps
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Held-out pictures (n, 3, R, R), with the perceptual network that judges them."""
+
+    pictures: Tensor
+    perceptual: STLPIPS
+
+    @torch.no_grad()
+    def measure(self, objective: Objective) -> tuple[dict[str, float], Tensor]:
+        """PSNR and ST-LPIPS of each reconstruction, their score, and a grid of sources and reconstructions.
+
+        ``score`` = MSE + 0.2 ST-LPIPS of the method's own result, the weights of Eq. (5); lower is better.
+        """
+        sums: dict[str, float] = {}
+        rows: list[Tensor] = []
+        for pictures in self.pictures.split(8):
+            reconstructions = objective.reconstructions(pictures)
+            for name, picture in reconstructions.items():
+                picture = picture.clamp(-1, 1)
+                mse = (picture - pictures).square().mean((1, 2, 3))
+                lpips = self.perceptual(picture, pictures)
+                values = {"psnr": -10 * torch.log10(mse / 4), "st_lpips": lpips}
+                values["score"] = mse + 0.2 * lpips
+                for key, value in values.items():
+                    sums[f"{key}_{name}"] = sums.get(f"{key}_{name}", 0.0) + value.sum().item()
+            if not rows:
+                rows = [pictures, *(picture.clamp(-1, 1) for picture in reconstructions.values())]
+        means = {key: value / len(self.pictures) for key, value in sums.items()}
+        means["score"] = means[f"score_{name}"]
+        return {key: value for key, value in means.items() if not key.startswith("score_")}, torch.cat(rows)
+
+
+def batch_at(renders: Renders, settings: TrainingSettings, step: int, fabric: Fabric) -> Batch:
+    """This process's share of the batch of a step: synthetic pictures, then others pushed off the manifold."""
+    warm = step < settings.warm_steps
+    count = (settings.warm_batch if warm else settings.batch) // fabric.world_size
+    random = np.random.default_rng([settings.seed, step, fabric.global_rank])
+    picked = random.choice(renders.count, count, replace=False)
+    synthetic = count if warm else count // 2
+    pictures = renders[picked]
+    if not warm:
+        pictures = torch.cat((pictures[:synthetic], push_off_manifold(pictures[synthetic:], random)))
+    codes = renders.codes[torch.from_numpy(picked[:synthetic])]
+    return Batch(pictures.to(fabric.device, memory_format=torch.channels_last), codes.to(fabric.device))
+
+
+def train(
+    objective: Objective,
+    coarse: StyleGenerator,
+    fine: StyleGenerator,
+    renders: Renders,
+    validation: Validation,
+    settings: TrainingSettings,
+    fabric: Fabric,
+    folder: Path,
+) -> dict[str, Any]:
+    """Train ``objective.network`` and leave in it the average weights that validated best.
+
+    Parameters
+    ----------
+    objective : Objective
+        An nn.Module; trained on ``fabric``'s device.
+    coarse, fine : StyleGenerator
+        Generators whose pictures the losses see before and after ``settings.fine_from``.
+    renders : Renders
+        Training pictures, already rendered.
+    validation : Validation
+        Pictures that are in no training batch.
+    settings : TrainingSettings
+        Budget and schedule.
+    fabric : Fabric
+        Device, precision, number of processes.
+    folder : Path
+        Keeps ``last.pt`` and ``best.pt`` (states), DVCLive's logs and sample grids. A run whose ``last.pt``
+        is there continues it.
+
+    Returns
+    -------
+    dict
+        ``step`` (of the best validation), its measures, ``seconds`` of training over all sittings.
+
+    Raises
+    ------
+    Refusal
+        When ``last.pt`` belongs to another training.
+    """
+    module, parameters = _module(objective), list(objective.network.parameters())
+    optimiser = torch.optim.Adam(parameters, settings.learning_rate, (0.9, 0.99))
+    wrapped, optimiser = fabric.setup(module, optimiser)
+    average = AveragedModel(objective.network, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = _State(objective.network, average, optimiser, settings)
+    state.resume(folder / "last.pt")
+    if settings.compile and (fabric.device.type != "cpu" or shutil.which("c++")):
+        coarse, fine = _Compiled(coarse), _Compiled(fine)
+
+    live = _live(folder / "live", state.step) if fabric.is_global_zero else None
+    started = time.monotonic() - state.seconds
+    bar = tqdm(_steps(state.step, settings.total), initial=state.step, total=settings.total, desc="training", unit="step")
+    try:
+        for step in bar:
+            for group in optimiser.param_groups:
+                group["lr"] = settings.rate(step)
+            generator = None if step < settings.warm_steps else fine if settings.is_fine(step) else coarse
+            objective.network.train()
+            terms = wrapped(batch_at(renders, settings, step, fabric), generator)
+            fabric.backward(terms["loss"])
+            fabric.clip_gradients(wrapped, optimiser, max_norm=1.0)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            average.update_parameters(objective.network)
+            state.step, state.seconds = step + 1, time.monotonic() - started
+
+            last = state.step == settings.total
+            logs = {f"train/{name}": float(value) for name, value in terms.items()}
+            logs |= {"train/learning_rate": settings.rate(step), "seconds": state.seconds}
+            bar.set_postfix_str(f"loss {logs['train/loss']:.4f}")
+            if not math.isfinite(logs["train/loss"]):
+                raise Refusal(f"the loss of step {step} is not finite; lower train.learning_rate and delete {folder}")
+            if state.step % settings.validate_every == 0 or last:
+                with _averaged(objective.network, average), fabric.autocast():
+                    measures, grid = validation.measure(objective)
+                logs |= {f"validation/{name}": value for name, value in measures.items()}
+                if fabric.is_global_zero:
+                    path = folder / "samples" / f"{state.step:06}.png"
+                    path.parent.mkdir(exist_ok=True)
+                    save_image(grid.float(), path, nrow=min(8, len(validation.pictures)), value_range=(-1, 1), normalize=True)
+                if step >= settings.warm_steps and measures["score"] < state.best.get("score", math.inf):
+                    state.best = {"step": state.step, **measures}
+                    if fabric.is_global_zero:
+                        _save({"network": average.module.state_dict(), "best": state.best}, folder / "best.pt")
+            if live is not None:
+                for name, value in logs.items():
+                    live.log_metric(name, value)
+                live.next_step()
+            if fabric.is_global_zero and (state.step % settings.save_every == 0 or last):
+                state.save(folder / "last.pt")
+    finally:
+        bar.close()
+        if live is not None:
+            live.end()
+    fabric.barrier()
+    best = torch.load(folder / "best.pt", map_location="cpu", weights_only=True)
+    objective.network.load_state_dict(best["network"])
+    objective.network.eval()
+    return {**best["best"], "seconds": state.seconds}
+
+
+class _State:
+    """All that a training needs to continue."""
+
+    def __init__(
+        self, network: nn.Module, average: AveragedModel, optimiser: torch.optim.Optimizer, settings: TrainingSettings
+    ) -> None:
+        self.parts = {"network": network, "average": average, "optimiser": optimiser}
+        self.settings = {name: getattr(settings, name) for name in ("steps", "batch", "warm_steps", "warm_batch", "seed")}
+        self.step = 0
+        self.seconds = 0.0
+        self.best: dict[str, float] = {}
+
+    def save(self, path: Path) -> None:
+        values = {name: part.state_dict() for name, part in self.parts.items()}
+        rest = {"step": self.step, "seconds": self.seconds, "best": self.best, "settings": self.settings}
+        _save({**values, **rest}, path)
+
+    def resume(self, path: Path) -> None:
+        if not path.is_file():
+            return
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        if stored["settings"] != self.settings:
+            raise Refusal(f"{path} belongs to a training with {stored['settings']}; delete its folder to train anew")
+        for name, part in self.parts.items():
+            part.load_state_dict(stored[name])
+        self.step, self.seconds, self.best = stored["step"], stored["seconds"], stored["best"]
+
+
+class _Compiled:
+    """A generator whose two costly calls are compiled: fused elementwise layers are a third of the time."""
+
+    def __init__(self, generator: StyleGenerator) -> None:
+        self.generator = generator
+        self.resolution, self.num_codes = generator.resolution, generator.num_codes
+        self.synthesize = torch.compile(generator.synthesize)
+        self.feature = torch.compile(generator.feature)
+
+
+class _averaged:
+    """Inside, the network has the average's weights and is in eval mode."""
+
+    def __init__(self, network: nn.Module, average: AveragedModel) -> None:
+        self.network, self.average = network, average
+
+    def __enter__(self) -> None:
+        self.own = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average.module.state_dict())
+        self.network.eval()
+
+    def __exit__(self, *_: object) -> None:
+        self.network.load_state_dict(self.own)
+        self.network.train()
+
+
+def _module(objective: Objective) -> nn.Module:
+    if not isinstance(objective, nn.Module):
+        raise TypeError("an objective must be an nn.Module")
+    for name, parameter in objective.named_parameters():
+        parameter.requires_grad_(name.startswith("network."))
+    return objective
+
+
+def _steps(first: int, total: int) -> Iterator[int]:
+    yield from range(first, total)
+
+
+def _save(values: Mapping[str, Any], path: Path) -> None:
+    part = path.with_suffix(".part")
+    torch.save(dict(values), part)
+    part.replace(path)
+
+
+def _live(folder: Path, step: int) -> Live:
+    """DVCLive's log, cut back to the step that training resumes from."""
+    for path in folder.glob("plots/metrics/**/*.tsv"):
+        header, *rows = path.read_text().splitlines()
+        column = header.split("\t").index("step")
+        kept = [row for row in rows if int(row.split("\t")[column]) < step]
+        path.write_text("\n".join([header, *kept]) + "\n")
+    live = Live(str(folder), resume=True, save_dvc_exp=False, dvcyaml=None, monitor_system=False)
+    live.step = step
+    return live
+
+
+def curve_rows(folder: Path) -> Sequence[Mapping[str, float]]:
+    """The curves that DVCLive wrote below ``folder``, a row a step, columns by metric name."""
+    rows: dict[int, dict[str, float]] = {}
+    for path in sorted((folder / "live/plots/metrics").glob("**/*.tsv")):
+        name = str(path.relative_to(folder / "live/plots/metrics").with_suffix(""))
+        header, *lines = (line.split("\t") for line in path.read_text().splitlines())
+        step, value = header.index("step"), header.index(Path(name).name)
+        for line in lines:
+            rows.setdefault(int(line[step]), {})[name] = float(line[value])
+    return [{"step": step, **rows[step]} for step in sorted(rows)]

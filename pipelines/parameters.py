@@ -1,0 +1,152 @@
+"""``params.yaml``, checked: every stage reads its parameters here and fails early on a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fse.refusal import Refusal
+
+Count = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Sides = Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)]
+FourCounts = tuple[Count, Count, Count, Count]
+
+
+class Section(BaseModel):
+    """A section of the file: unknown names are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Head(Section):
+    """Picture heads, :mod:`fse.generators.picture_head_fit`."""
+
+    seed: Seed
+    count: Count
+    test_seed: Seed
+    test_count: Count
+    steps: Count
+    batch: Count
+    learning_rate: Positive
+
+
+class Data(Section):
+    """Test sets, :mod:`pipelines.data`."""
+
+    renders_seed: Seed
+    renders: Count
+    mean_descriptor_seed: Seed
+    mean_descriptor_count: Count
+
+
+class Train(Section):
+    """Budget and schedule, :class:`fse.training.TrainingSettings`."""
+
+    seed: Seed
+    renders: Count
+    renders_seed: Seed
+    validation: Count
+    validation_seed: Seed
+    warm_steps: Annotated[int, Field(ge=0)]
+    warm_batch: Count
+    warm_learning_rate: Positive
+    steps: Count
+    batch: Annotated[int, Field(ge=4, multiple_of=4)]
+    learning_rate: Positive
+    rise: Count
+    fine_from: Fraction
+    average: Annotated[float, Field(ge=0, lt=1)]
+    validate_every: Count
+    save_every: Count
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]
+    devices: Count
+    compile: bool
+
+    @model_validator(mode="after")
+    def _renders_suffice(self) -> Train:
+        if self.renders < max(self.batch, self.warm_batch):
+            raise ValueError("renders must be at least a batch")
+        return self
+
+
+class Encoder(Section):
+    """The shared trunk, :class:`fse.trunk.TrunkSize`."""
+
+    widths: FourCounts
+    depths: FourCounts
+    stem_width: Count
+    stem_stride: Literal[1, 2]
+
+
+class FSE(Section):
+    """The Feature-Style Encoder and the weights of Eq. (5)."""
+
+    feature_layer: Annotated[int, Field(ge=1, le=11)]
+    pooling: Count
+    feature_stride: Literal[1, 2]
+    pixel: Weight
+    perceptual: Weight
+    perceptual_sides: Sides
+    feature: Weight
+    pixel_feature: Weight
+
+
+class PSP(Section):
+    """The pSp baseline."""
+
+    head_width: Count
+    pixel: Weight
+    perceptual: Weight
+    perceptual_sides: Sides
+
+
+class Evaluate(Section):
+    """Inversion and measurement of the test sets."""
+
+    batch: Count
+    limit: Count | None
+
+
+class Parameters(BaseModel):
+    """The whole file. Sections of other commands (``tolerance``) are theirs to check."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    head: Head
+    data: Data
+    train: Train
+    encoder: Encoder
+    fse: FSE
+    psp: PSP
+    evaluate: Evaluate
+
+
+def read_parameters(path: Path = Path("params.yaml")) -> Parameters:
+    """Read and check the file.
+
+    Raises
+    ------
+    Refusal
+        Naming the first wrong parameter as ``section.name``, what is wrong with it, and what it was.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise Refusal(f"{path} is missing; run from the project's root, or restore it with `git checkout -- {path}`") from error
+    except yaml.YAMLError as error:
+        raise Refusal(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    try:
+        return Parameters.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"]) or "the file"
+        shown = "" if first["type"] == "missing" else f" (it is {first['input']!r})"
+        raise Refusal(f"{path}: {name}: {first['msg']}{shown}; correct it there") from error

@@ -1,0 +1,18 @@
+"""DVC stage: tables, figures and the page, :func:`eval.report.report`."""
+
+from __future__ import annotations
+
+from eval.profile import Profile
+from eval.report import report
+from eval.table1 import Places
+from fse.refusal import exit_on_refusal
+
+
+@exit_on_refusal
+def main() -> None:
+    """Write ``reports/table1.*``, ``reports/figure4_*`` and ``reports/index.html``."""
+    report(Places(), Profile())
+
+
+if __name__ == "__main__":
+    main()
