@@ -42,6 +42,11 @@ class MapToStyle(nn.Module):
             layers += [nn.Conv2d(width if i else c_in, width, 3, 2, padding=1), nn.LeakyReLU(0.01)]
         self.convs = nn.Sequential(*layers)
         self.linear = EqualLinear(width, code_dim)
+        # The official initialisation lets the signal fade over five convolutions and starts a standard deviation
+        # from the mean code; long trainings forget that, the embedded profile's short ones do not.
+        for layer in layers[::2]:
+            nn.init.kaiming_normal_(layer.weight, a=0.01)
+        nn.init.normal_(self.linear.weight, std=0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         code: Tensor = self.linear(self.convs(x).flatten(1))
