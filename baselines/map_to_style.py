@@ -37,15 +37,13 @@ class MapToStyle(nn.Module):
 
     def __init__(self, c_in: int, width: int, side: int, code_dim: int = 512) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for i in range(int(log2(side))):
-            layers += [nn.Conv2d(width if i else c_in, width, 3, 2, padding=1), nn.LeakyReLU(0.01)]
-        self.convs = nn.Sequential(*layers)
+        convs = [nn.Conv2d(width if i else c_in, width, 3, 2, padding=1) for i in range(int(log2(side)))]
+        self.convs = nn.Sequential(*(layer for conv in convs for layer in (conv, nn.LeakyReLU(0.01))))
         self.linear = EqualLinear(width, code_dim)
         # The official initialisation lets the signal fade over five convolutions and starts a standard deviation
         # from the mean code; long trainings forget that, the embedded profile's short ones do not.
-        for layer in layers[::2]:
-            nn.init.kaiming_normal_(layer.weight, a=0.01)
+        for conv in convs:
+            nn.init.kaiming_normal_(conv.weight, a=0.01)
         nn.init.normal_(self.linear.weight, std=0.1)
 
     def forward(self, x: Tensor) -> Tensor:

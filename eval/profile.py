@@ -39,9 +39,7 @@ class Profile:
     def generator(self, resolution: int | None = None, feature_layer: int = 5) -> MobileStyleGAN:
         """The pretrained generator, frozen."""
         heads = self.weights / "picture_head.safetensors"
-        generator = load_generator(
-            self.assets / "mobilestylegan", heads, resolution or self.resolution, feature_layer
-        )
+        generator = load_generator(self.assets / "mobilestylegan", heads, resolution or self.resolution, feature_layer)
         return generator.to(self.device)
 
     def perceptual(self) -> STLPIPS:

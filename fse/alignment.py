@@ -169,9 +169,7 @@ class FaceAligner:
             faces.append(np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64))
         return sorted(faces, key=lambda points: float(points[:, 0].mean()))
 
-    def align(
-        self, picture: Image.Image, landmarks: Points | None = None, resolution: int = 256
-    ) -> Image.Image:
+    def align(self, picture: Image.Image, landmarks: Points | None = None, resolution: int = 256) -> Image.Image:
         """The face of ``landmarks`` (68, 2), or else the largest face, in the FFHQ template at
         ``resolution``.
 
@@ -180,9 +178,7 @@ class FaceAligner:
         if landmarks is None:
             faces = self.landmarks(picture)
             if not faces:
-                raise Refusal(
-                    "no face was found in the picture; use one with a frontal face of at least 40 pixels"
-                )
+                raise Refusal("no face was found in the picture; use one with a frontal face of at least 40 pixels")
             landmarks = max(faces, key=lambda points: face_square(points).side)
         return cut_square(picture, face_square(landmarks), resolution)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ class EncoderSize:
     feature_channels, feature_stride : int
         Channels of F, and the stride of the feature branch's second convolution. The branch starts after the
         third stage, so F has 1 / (8 * stem_stride * feature_stride) of the picture's side.
+    feature_layer : int
+        K, the generator's convolution whose output F replaces; the network does not depend on it, its use does.
     """
 
     num_codes: int = 18
@@ -34,6 +37,7 @@ class EncoderSize:
     pooling: int = 3
     feature_channels: int = 512
     feature_stride: int = 2
+    feature_layer: int = 5
 
 
 class FeatureStyleEncoder(Trunk):
@@ -69,6 +73,11 @@ class FeatureStyleEncoder(Trunk):
         codes = torch.stack([style(pooled) for style in self.styles], 1)
         return codes, self.content_layer(outputs[2])
 
+    @property
+    def feature_norm(self) -> nn.BatchNorm2d:
+        """The feature branch's last layer; its weight is the scale of F."""
+        return cast(nn.BatchNorm2d, self.content_layer[-1])
+
     @torch.no_grad()
     def start_from(self, feature_mean: Tensor, feature_std: Tensor) -> None:
         """Set the scale of F before training to the generator's own.
@@ -77,5 +86,5 @@ class FeatureStyleEncoder(Trunk):
         of a trained generator differ in scale by a factor of 30, and the last batch normalisation carries
         their statistics from the first step on.
         """
-        self.content_layer[5].weight.copy_(feature_std)
-        self.content_layer[5].bias.copy_(feature_mean)
+        self.feature_norm.weight.copy_(feature_std)
+        self.feature_norm.bias.copy_(feature_mean)

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from fse.refusal import Refusal
+
 
 class SizedNetwork(nn.Module):
     """A network built from one dataclass, ``Size``, that it keeps as ``size``."""
@@ -42,7 +43,7 @@ def write_encoder(path: Path, network: SizedNetwork, provenance: Mapping[str, An
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    save_file(tensors, part, header)
+    part.write_bytes(_with_sorted_header(save(tensors, header)))
     part.replace(path)
 
 
@@ -60,16 +61,19 @@ def read_encoder(path: Path, kind: type[Network]) -> Network:
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise Refusal(f"{path} is no safetensors file ({error}); {remedy}") from error
     if header.get("network") != kind.__name__:
-        raise Refusal(f"{path} holds a {header.get('network', 'network of unknown kind')}, not a {kind.__name__}; {remedy}")
+        found_kind = header.get("network", "network of unknown kind")
+        raise Refusal(f"{path} holds a {found_kind}, not a {kind.__name__}; {remedy}")
     try:
         size = _dataclass_from(kind.Size, json.loads(header["size"]))
         network = kind(size)
     except (KeyError, TypeError, ValueError) as error:
-        raise Refusal(f"{path}: its header does not say a size that {kind.__name__} understands ({error}); {remedy}") from error
+        raise Refusal(
+            f"{path}: its header does not say a size that {kind.__name__} understands ({error}); {remedy}"
+        ) from error
     expected = network.state_dict()
     for name, tensor in expected.items():
         if name not in tensors:
@@ -81,12 +85,21 @@ def read_encoder(path: Path, kind: type[Network]) -> Network:
     return network.eval()
 
 
+def _with_sorted_header(content: bytes) -> bytes:
+    """safetensors writes metadata in another order every time; equal networks shall be equal files."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
+
+
 def _dataclass_from(kind: type, values: Mapping[str, Any]) -> Any:
-    nested = {f.name: f.default_factory for f in fields(kind) if is_dataclass(f.default_factory)}  # type: ignore[arg-type]
-    return kind(
-        **{
-            name: _dataclass_from(nested[name], value) if name in nested  # type: ignore[arg-type]
-            else tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-    )
+    factories: dict[str, Any] = {field.name: field.default_factory for field in fields(kind)}
+    arguments = {}
+    for name, value in values.items():
+        inner = factories.get(name)
+        if isinstance(inner, type) and is_dataclass(inner):
+            arguments[name] = _dataclass_from(inner, value)
+        else:
+            arguments[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**arguments)

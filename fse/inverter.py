@@ -12,6 +12,7 @@ from fse.encoder import FeatureStyleEncoder
 from fse.encoder_files import read_encoder
 from fse.generators.style_generator import StyleGenerator
 from fse.inversion import Inversion
+from fse.refusal import Refusal
 
 
 class CodesInverter:
@@ -89,5 +90,11 @@ def load_fse_codes(generator: StyleGenerator, weights: Path) -> CodesInverter:
 
 def read_fse(generator: StyleGenerator, weights: Path) -> FeatureStyleEncoder:
     """The trained encoder, on the generator's device."""
-    encoder = read_encoder(weights / "fse.safetensors", FeatureStyleEncoder)
+    path = weights / "fse.safetensors"
+    encoder = read_encoder(path, FeatureStyleEncoder)
+    if encoder.size.feature_layer != generator.feature_layer:
+        raise Refusal(
+            f"{path} was trained for K = {encoder.size.feature_layer} and the generator is set to "
+            f"K = {generator.feature_layer}; load the generator with that feature_layer"
+        )
     return encoder.to(generator.mean_code.device)

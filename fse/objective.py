@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from fse.encoder import FeatureStyleEncoder
+from fse.encoder_files import SizedNetwork
 from fse.generators.style_generator import StyleGenerator
 from fse.losses import FeatureStyleWeights, MultiScalePerceptualLoss, feature_loss, pixel_loss, reduce
 from fse.perceptual import STLPIPS
@@ -35,11 +36,12 @@ class Objective(Protocol):
 
     Attributes
     ----------
-    network : nn.Module
+    network : SizedNetwork
         What is trained, and shipped. Everything else inside is frozen.
     """
 
-    network: nn.Module
+    @property
+    def network(self) -> SizedNetwork: ...
 
     def forward(self, batch: Batch, generator: StyleGenerator | None) -> Terms:
         """Loss terms by name; ``loss`` is the one to minimise.
@@ -125,7 +127,7 @@ class FeatureStyleObjective(nn.Module):
     def _warm_start(self, batch: Batch, codes: Tensor, feature: Tensor) -> Terms:
         with torch.no_grad():
             known = self.generator.feature(batch.codes).float()
-        scale = self.network.content_layer[5].weight.detach().float()[:, None, None]
+        scale = self.network.feature_norm.weight.detach().float()[:, None, None]
         synthetic = batch.synthetic
         terms = {
             "codes": mse_loss(codes[synthetic], batch.codes),

@@ -23,7 +23,7 @@ Random = np.random.Generator
 
 
 def push_off_manifold(pictures: Tensor, random: Random) -> Tensor:
-    """pictures (B, 3, R, R) in [-1, 1] -> the same, changed; B >= 2, since pictures lend each other texture.
+    """pictures (B, 3, R, R) in [-1, 1], R >= 16 -> the same, changed; B >= 2, as pictures lend each other texture.
 
     Order: background, occluders, framing, light and colour, blur, noise, JPEG. Everything is drawn from
     ``random``, so the same generator state gives the same pictures on the same machine.
@@ -59,10 +59,7 @@ def _texture(pictures: Tensor, random: Random) -> Tensor:
     ramp = torch.linspace(-1, 1, side)
     turn = _uniform(random, 0, math.pi)
     across = ramp[None, :] * math.cos(turn) + ramp[:, None] * math.sin(turn)
-    if kind < 0.85:
-        blend = across * 0.4 + 0.5
-    else:
-        blend = torch.sigmoid(6 * torch.sin(across * _uniform(random, 4, 40)))
+    blend = across * 0.4 + 0.5 if kind < 0.85 else torch.sigmoid(6 * torch.sin(across * _uniform(random, 4, 40)))
     return torch.lerp(colours[0], colours[1], blend.clamp(0, 1))
 
 

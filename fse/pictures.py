@@ -44,9 +44,7 @@ def open_picture(path: Path) -> Image.Image:
     except FileNotFoundError as error:
         raise Refusal(f"there is no picture {path}; check the name") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise Refusal(
-            f"{path} has more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller before use"
-        ) from error
+        raise Refusal(f"{path} has more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller before use") from error
     except UnidentifiedImageError as error:
         raise Refusal(f"{path} is not a PNG, JPEG or WebP picture; convert it to PNG") from error
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
@@ -104,13 +102,11 @@ def write_picture(picture: Tensor | Image.Image, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             image.save(partial, format="PNG")
-            os.replace(partial, path)
+            partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise Refusal(
-            f"the picture {path} cannot be written ({error}); make room or choose another folder"
-        ) from error
+        raise Refusal(f"the picture {path} cannot be written ({error}); make room or choose another folder") from error
 
 
 def list_pictures(folder: Path) -> list[Path]:

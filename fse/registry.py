@@ -33,12 +33,16 @@ def load_method(name: str, generator: StyleGenerator, weights: Path) -> Inversio
     Raises
     ------
     Refusal
-        When no installed package has that method, or what it has is not one.
+        When no installed package has that method, several have one of that name, or what it has is not one.
     """
     found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not found:
         raise Refusal(f"there is no method {name!r}; installed are {', '.join(method_names()) or 'none'}")
+    if len(found) > 1:
+        values = ", ".join(sorted(entry.value for entry in found))
+        raise Refusal(f"several packages have a method {name!r} ({values}); uninstall all but one, or rename yours")
     method = found[0].load()(generator, weights)
     if not isinstance(method, InversionMethod):
-        raise Refusal(f"the entry point {found[0].value} of method {name!r} returns no InversionMethod; see fse.registry")
+        value = found[0].value
+        raise Refusal(f"the entry point {value} of method {name!r} returns no InversionMethod; see fse.registry")
     return method

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class Renders:
         for start in progress(starts, "rendering training pictures") if starts else []:
             codes = self.codes[start : start + CHUNK].to(self.generator.mean_code.device)
             pictures = torch.cat([synthesize(part).float().clamp(-1, 1) for part in codes.split(4)])
-            part = self._path(start).with_suffix(".part.npy")
+            part = self._path(start).with_suffix(f".{os.getpid()}.npy")
             np.save(part, ((pictures + 1) * 127.5).round().byte().cpu().numpy())
             part.replace(self._path(start))
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from dvclive import Live
+from dvclive.live import Live
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -177,7 +177,7 @@ def train(
     Raises
     ------
     Refusal
-        When ``last.pt`` belongs to another training.
+        When ``last.pt`` is damaged or belongs to another training, or the loss is no longer finite.
     """
     module, parameters = _module(objective), list(objective.network.parameters())
     optimiser = torch.optim.Adam(parameters, settings.learning_rate, (0.9, 0.99))
@@ -186,12 +186,16 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     state = _State(objective.network, average, optimiser, settings)
     state.resume(folder / "last.pt")
-    if settings.compile and (fabric.device.type != "cpu" or shutil.which("c++")):
-        coarse, fine = _Compiled(coarse), _Compiled(fine)
+    if state.step == 0 and fabric.is_global_zero:
+        (folder / "best.pt").unlink(missing_ok=True)  # of an earlier training
+    if settings.compile:
+        coarse, fine = compiled(coarse), compiled(fine)
 
     live = _live(folder / "live", state.step) if fabric.is_global_zero else None
     started = time.monotonic() - state.seconds
-    bar = tqdm(_steps(state.step, settings.total), initial=state.step, total=settings.total, desc="training", unit="step")
+    steps = range(state.step, settings.total)
+    silent = not fabric.is_global_zero
+    bar = tqdm(steps, "training", settings.total, initial=state.step, unit="step", disable=silent)
     try:
         for step in bar:
             for group in optimiser.param_groups:
@@ -207,7 +211,7 @@ def train(
             state.step, state.seconds = step + 1, time.monotonic() - started
 
             last = state.step == settings.total
-            logs = {f"train/{name}": float(value) for name, value in terms.items()}
+            logs = {f"train/{name}": value.item() for name, value in terms.items()}
             logs |= {"train/learning_rate": settings.rate(step), "seconds": state.seconds}
             bar.set_postfix_str(f"loss {logs['train/loss']:.4f}")
             if not math.isfinite(logs["train/loss"]):
@@ -219,7 +223,8 @@ def train(
                 if fabric.is_global_zero:
                     path = folder / "samples" / f"{state.step:06}.png"
                     path.parent.mkdir(exist_ok=True)
-                    save_image(grid.float(), path, nrow=min(8, len(validation.pictures)), value_range=(-1, 1), normalize=True)
+                    columns = min(8, len(validation.pictures))
+                    save_image(grid.float(), path, nrow=columns, value_range=(-1, 1), normalize=True)
                 if step >= settings.warm_steps and measures["score"] < state.best.get("score", math.inf):
                     state.best = {"step": state.step, **measures}
                     if fabric.is_global_zero:
@@ -245,10 +250,18 @@ class _State:
     """All that a training needs to continue."""
 
     def __init__(
-        self, network: nn.Module, average: AveragedModel, optimiser: torch.optim.Optimizer, settings: TrainingSettings
+        self,
+        network: nn.Module,
+        average: AveragedModel,
+        optimiser: torch.optim.Optimizer,
+        settings: TrainingSettings,
     ) -> None:
-        self.parts = {"network": network, "average": average, "optimiser": optimiser}
-        self.settings = {name: getattr(settings, name) for name in ("steps", "batch", "warm_steps", "warm_batch", "seed")}
+        self.parts: dict[str, nn.Module | torch.optim.Optimizer] = {
+            "network": network,
+            "average": average,
+            "optimiser": optimiser,
+        }
+        self.settings = asdict(replace(settings, compile=False, save_every=0))  # these two do not change the curve
         self.step = 0
         self.seconds = 0.0
         self.best: dict[str, float] = {}
@@ -261,20 +274,41 @@ class _State:
     def resume(self, path: Path) -> None:
         if not path.is_file():
             return
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        if stored["settings"] != self.settings:
-            raise Refusal(f"{path} belongs to a training with {stored['settings']}; delete its folder to train anew")
-        for name, part in self.parts.items():
-            part.load_state_dict(stored[name])
-        self.step, self.seconds, self.best = stored["step"], stored["seconds"], stored["best"]
+        remedy = f"delete {path.parent} to train anew"
+        try:
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # bytes that are no state can end in any exception
+            raise Refusal(f"{path} is damaged ({str(error).strip().partition(chr(10))[0]}); {remedy}") from error
+        settings = stored["settings"] if isinstance(stored, Mapping) and "settings" in stored else {}
+        changed = [name for name in settings if settings[name] != self.settings.get(name)]
+        if changed:
+            shown = ", ".join(f"{name} = {settings[name]}" for name in changed)
+            raise Refusal(f"{path} belongs to a training with {shown}; set it back, or {remedy}")
+        try:
+            for name, part in self.parts.items():
+                part.load_state_dict(stored[name])
+            self.step, self.seconds, self.best = stored["step"], stored["seconds"], stored["best"]
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise Refusal(f"{path} holds the state of another network; {remedy}") from error
+
+
+def compiled(generator: StyleGenerator) -> StyleGenerator:
+    """The generator with its two costly calls compiled, where that is possible: a CPU needs a C++ compiler.
+
+    Its many elementwise layers are fused that way; in bf16 on a CPU a step takes a third of the time.
+    """
+    if generator.mean_code.device.type == "cpu" and not shutil.which("c++"):
+        return generator
+    return _Compiled(generator)
 
 
 class _Compiled:
-    """A generator whose two costly calls are compiled: fused elementwise layers are a third of the time."""
+    """A generator that calls compiled forms of ``synthesize`` and ``feature``; the rest is the generator's."""
 
     def __init__(self, generator: StyleGenerator) -> None:
-        self.generator = generator
-        self.resolution, self.num_codes = generator.resolution, generator.num_codes
+        self.resolution, self.num_codes, self.code_dim = generator.resolution, generator.num_codes, generator.code_dim
+        self.feature_layer, self.feature_shape = generator.feature_layer, generator.feature_shape
+        self.feature_codes, self.mean_code, self.map = generator.feature_codes, generator.mean_code, generator.map
         self.synthesize = torch.compile(generator.synthesize)
         self.feature = torch.compile(generator.feature)
 
@@ -303,10 +337,6 @@ def _module(objective: Objective) -> nn.Module:
     return objective
 
 
-def _steps(first: int, total: int) -> Iterator[int]:
-    yield from range(first, total)
-
-
 def _save(values: Mapping[str, Any], path: Path) -> None:
     part = path.with_suffix(".part")
     torch.save(dict(values), part)
@@ -314,12 +344,15 @@ def _save(values: Mapping[str, Any], path: Path) -> None:
 
 
 def _live(folder: Path, step: int) -> Live:
-    """DVCLive's log, cut back to the step that training resumes from."""
+    """DVCLive's log, cut back to the step that training resumes from, whatever a killed run was writing."""
     for path in folder.glob("plots/metrics/**/*.tsv"):
-        header, *rows = path.read_text().splitlines()
-        column = header.split("\t").index("step")
-        kept = [row for row in rows if int(row.split("\t")[column]) < step]
-        path.write_text("\n".join([header, *kept]) + "\n")
+        header, *rows = path.read_text().split("\n")[:-1] or [""]  # what follows the last line end is half a row
+        kept = [row for row in rows if int(row.split("\t")[header.split("\t").index("step")]) < step]
+        if kept:
+            path.write_text("\n".join([header, *kept]) + "\n")
+        else:
+            path.unlink()
+    (folder / "metrics.json").unlink(missing_ok=True)
     live = Live(str(folder), resume=True, save_dvc_exp=False, dvcyaml=None, monitor_system=False)
     live.step = step
     return live

@@ -51,7 +51,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
         x = self.prelu(self.bn2(self.conv1(self.bn1(x))))
-        return identity + self.bn3(self.conv2(x))
+        result: Tensor = identity + self.bn3(self.conv2(x))
+        return result
 
 
 class Trunk(SizedNetwork):
@@ -59,6 +60,11 @@ class Trunk(SizedNetwork):
 
     The parameters ``conv`` and ``block_1`` to ``block_4`` bear the names of the official FSE release.
     """
+
+    block_1: nn.Sequential
+    block_2: nn.Sequential
+    block_3: nn.Sequential
+    block_4: nn.Sequential
 
     def __init__(self, size: TrunkSize) -> None:
         super().__init__()

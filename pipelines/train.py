@@ -16,6 +16,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from lightning.fabric import Fabric
 from torch import nn
 from tqdm import tqdm
@@ -31,7 +32,7 @@ from fse.offmanifold import push_off_manifold
 from fse.perceptual import STLPIPS
 from fse.refusal import Refusal, exit_on_refusal
 from fse.renders import Renders
-from fse.training import TrainingSettings, Validation, curve_rows, train
+from fse.training import TrainingSettings, Validation, compiled, curve_rows, train
 from fse.trunk import TrunkSize
 from pipelines.parameters import Parameters, read_parameters
 
@@ -50,7 +51,18 @@ def fse_objective(generator: StyleGenerator, perceptual: STLPIPS, parameters: Pa
         own.pooling,
         generator.feature_shape[0],
         own.feature_stride,
+        own.feature_layer,
     )
+    side, wanted = (
+        generator.resolution // (8 * size.trunk.stem_stride * size.feature_stride),
+        generator.feature_shape[1],
+    )
+    if side != wanted:
+        raise Refusal(
+            f"params.yaml: with fse.feature_stride = {size.feature_stride} and encoder.stem_stride = "
+            f"{size.trunk.stem_stride} the encoder's F is {side} px a side, and the generator's convolution "
+            f"fse.feature_layer = {size.feature_layer} has {wanted}; change one of the three"
+        )
     encoder = FeatureStyleEncoder(size).to(generator.mean_code.device)
     with torch.no_grad():
         codes = generator.map(torch.randn(128, generator.code_dim, device=generator.mean_code.device))
@@ -63,7 +75,8 @@ def fse_objective(generator: StyleGenerator, perceptual: STLPIPS, parameters: Pa
 def psp_objective(generator: StyleGenerator, perceptual: STLPIPS, parameters: Parameters) -> PSPObjective:
     """pSp on the same trunk."""
     own = parameters.psp
-    size = PyramidSize(generator.num_codes, generator.code_dim, _trunk(parameters), own.head_width, generator.resolution)
+    trunk, side = _trunk(parameters), generator.resolution
+    size = PyramidSize(generator.num_codes, generator.code_dim, trunk, own.head_width, side)
     encoder = PyramidEncoder(size).to(generator.mean_code.device)
     weights = PSPWeights(own.pixel, own.perceptual)
     return PSPObjective(encoder, generator, perceptual, own.perceptual_sides, weights)
@@ -75,8 +88,22 @@ OBJECTIVES: dict[str, Callable[[StyleGenerator, STLPIPS, Parameters], Objective]
 }
 
 
+def _key(method: str, parameters: Parameters, heads: str) -> str:
+    """Tells trainings apart, so that none continues another's state: parameters, heads, and the code that decides.
+
+    What that code is, ``dvc.yaml`` says: the train stage's dependencies.
+    """
+    sections = parameters.model_dump(mode="json", include={"train", "encoder", method})
+    digest = hashlib.sha256(json.dumps([sections, heads], sort_keys=True).encode())
+    for path in yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["train"]["deps"]:
+        if path.endswith(".py"):
+            digest.update(Path(path).read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def _progress(items: Iterable[int], name: str) -> Iterable[int]:
-    return tqdm(items, desc=name, unit="chunk")
+    bar: Iterable[int] = tqdm(items, desc=name, unit="chunk")
+    return bar
 
 
 @exit_on_refusal
@@ -108,9 +135,8 @@ def main() -> None:
     folder = arguments.runs / "renders" / heads
     renders = Renders(fine, budget.renders_seed, budget.renders, folder / f"seed{budget.renders_seed}")
     held_out = Renders(fine, budget.validation_seed, budget.validation, folder / f"seed{budget.validation_seed}")
-    compiled = torch.compile(fine.synthesize) if budget.compile else None
     if fabric.is_global_zero:
-        renders.render(_progress, compiled)
+        renders.render(_progress, compiled(fine).synthesize if budget.compile else None)
         held_out.render(_progress)
     fabric.barrier()
     random = np.random.default_rng(budget.validation_seed)
@@ -118,7 +144,7 @@ def main() -> None:
 
     names = TrainingSettings.__dataclass_fields__
     settings = TrainingSettings(**{name: value for name, value in budget.model_dump().items() if name in names})
-    run = arguments.runs / "train" / method
+    run = arguments.runs / "train" / f"{method}-{_key(method, parameters, heads)}"
     best = train(objective, coarse, fine, renders, Validation(pictures, perceptual), settings, fabric, run)
 
     if fabric.is_global_zero:

@@ -38,9 +38,7 @@ def schematic_face(eyes: float, mouth: float) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize(("eyes", "mouth", "side"), [(60.0, 50.0, 240.0), (20.0, 50.0, 180.0)])
-def test_square_is_that_of_the_template_and_turns_with_the_face(
-    eyes: float, mouth: float, side: float
-) -> None:
+def test_square_is_that_of_the_template_and_turns_with_the_face(eyes: float, mouth: float, side: float) -> None:
     face = schematic_face(eyes, mouth)
     square = face_square(face)
     np.testing.assert_allclose(square.centre, (0, 0.1 * mouth), atol=1e-9)
@@ -53,14 +51,10 @@ def test_square_is_that_of_the_template_and_turns_with_the_face(
     angle = np.deg2rad(25)
     turn = np.array([(np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))])
     there = np.array((7, 9))
-    np.testing.assert_allclose(
-        face_square(face @ turn * 3 + there).corners, corners @ turn * 3 + there, atol=1e-6
-    )
+    np.testing.assert_allclose(face_square(face @ turn * 3 + there).corners, corners @ turn * 3 + there, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "side", [90.0, 200.0, 700.0]
-)  # enlarged, reduced on the fine grid, reduced beforehand too
+@pytest.mark.parametrize("side", [90.0, 200.0, 700.0])  # enlarged, reduced on the fine grid, reduced beforehand too
 @pytest.mark.parametrize("angle", [0.0, 0.5, -2.0])
 def test_pixels_come_from_where_the_square_lies(side: float, angle: float) -> None:
     x, y = np.meshgrid(np.arange(1275), np.arange(1275))
@@ -98,9 +92,7 @@ def test_seven_faces_from_left_to_right_and_not_the_false_one(portraits: dict[st
     assert {(image.size, image.mode) for image in portraits.values()} == {((256, 256), "RGB")}
 
 
-def test_aligning_an_aligned_picture_changes_it_little(
-    aligner: FaceAligner, portraits: dict[str, Image.Image]
-) -> None:
+def test_aligning_an_aligned_picture_changes_it_little(aligner: FaceAligner, portraits: dict[str, Image.Image]) -> None:
     """What remains is the landmarks' own noise: whole pixels, and a predictor that sees another crop."""
     moved = []
     for name, portrait in portraits.items():
@@ -115,9 +107,7 @@ def test_aligning_an_aligned_picture_changes_it_little(
         change = np.abs(again - np.asarray(portrait)).mean()
         moved.append((shift, abs(square.side / 256 - 1), abs(angle), change))
     # pixels, share of the side, degrees, levels; the largest are those of t1_4, a face in half profile
-    np.testing.assert_array_less(
-        np.max(moved, axis=0), (3.0, 0.05, 6.0, 20.0)
-    )  # 1.6, 0.028, 4.0, 13.7 measured
+    np.testing.assert_array_less(np.max(moved, axis=0), (3.0, 0.05, 6.0, 20.0))  # 1.6, 0.028, 4.0, 13.7 measured
     np.testing.assert_array_less(np.median(moved, axis=0), (1.0, 0.025, 1.0, 8.0))
 
 

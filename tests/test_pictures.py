@@ -96,12 +96,7 @@ def bad_files() -> dict[str, tuple[bytes, str]]:
     clear = image.convert("RGBA")
     clear.putpixel((3, 3), (0, 0, 0, 0))
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    bomb = (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b""))
-        + chunk(b"IEND", b"")
-    )
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     return {
         "empty.png": (b"", "is not a PNG, JPEG or WebP picture"),
         "text.png": (b"not a picture", "is not a PNG, JPEG or WebP picture"),
@@ -138,9 +133,7 @@ def test_absent_file_and_folder_in_its_place_are_refused(tmp_path: Path) -> None
         write_picture(torch.zeros(3, 4, 4), tmp_path / "file" / "a.png")
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [("PNG", {}), ("JPEG", {}), ("WEBP", {}), ("WEBP", {"lossless": True})]
-)
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("JPEG", {}), ("WEBP", {}), ("WEBP", {"lossless": True})])
 def test_damaged_bytes_are_read_or_refused_never_a_crash(
     tmp_path_factory: pytest.TempPathFactory, kind: str, options: dict[str, object]
 ) -> None:
@@ -160,7 +153,7 @@ def test_damaged_bytes_are_read_or_refused_never_a_crash(
         try:
             picture = read_picture(path, 16)
         except Refusal as refusal:
-            assert "\n" not in str(refusal)
+            assert "\n" not in str(refusal)  # noqa: PT017 (either outcome is right)
         else:
             assert picture.shape == (3, 16, 16)
 

@@ -9,11 +9,13 @@ the last image head is kept. :mod:`fse.generators.picture_head` gives the networ
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, leaky_relu, linear
+from torch.nn.functional import conv2d, leaky_relu, leaky_relu_, linear
 
 from fse.generators.openvino_ir import Constant, read_constants
 from fse.generators.wavelet import inverse_haar
@@ -70,7 +72,8 @@ class StyledConv(nn.Module):
             x = conv2d(x, self.weight, padding=1)
         else:
             x = conv2d(conv2d(x, self.depthwise, padding=1, groups=x.shape[1]), self.weight)
-        return leaky_relu(x + (self.noise + self.bias), SLOPE)
+        # In place, which the convolutions' gradients allow: allocation is a good part of the time on a CPU.
+        return leaky_relu_(x.add_(self.noise).add_(self.bias), SLOPE)
 
 
 class Up(nn.Module):
@@ -152,10 +155,7 @@ class MobileStyleGAN(nn.Module):
         self.mapping = Mapping(mapping_depth)
         self.constant = nn.Parameter(torch.zeros(1, channels[0], 4, 4))
         self.conv1 = StyledConv(channels[0], channels[0], 4, separable=False)
-        self.blocks = nn.ModuleList(
-            Block(c_in, c_out, 8 * 2**i)
-            for i, (c_in, c_out) in enumerate(zip(channels, channels[1:], strict=False))
-        )
+        self.blocks = nn.ModuleList(Block(*pair, 8 * 2**i) for i, pair in enumerate(pairwise(channels)))
         self.head = WaveletHead(channels[-1]) if head is None else head
         self.register_buffer("mean_code", torch.zeros(self.num_codes, CODE_DIM))
 
@@ -178,7 +178,7 @@ class MobileStyleGAN(nn.Module):
             if k == 1:
                 x = self.conv1(self.constant.expand(len(codes), -1, -1, -1), code)
                 continue
-            block = self.blocks[k // 2 - 1]
+            block = cast(Block, self.blocks[k // 2 - 1])
             x = block.conv1(block.up(x, code), code) if k % 2 == 0 else block.conv2(x, code)
         assert x is not None
         return x

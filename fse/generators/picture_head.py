@@ -11,12 +11,13 @@ which stay as they are; kernels start from the network's own and are fitted.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv2d, leaky_relu
+from torch.nn.functional import avg_pool2d, conv2d, leaky_relu_
 
 from fse.generators.mobilestylegan import (
     SLOPE,
@@ -51,7 +52,7 @@ class FoldedConv(nn.Module):
 
     def forward(self, x: Tensor, code: Tensor, details: Tensor | float = 0.0) -> Tensor:
         x = conv2d(x * self.modulation(code), self.depthwise, padding=1, groups=x.shape[1])
-        return leaky_relu(conv2d(x, self.weight) + details + (self.noise + self.bias), SLOPE)
+        return leaky_relu_(conv2d(x, self.weight).add_(details).add_(self.noise).add_(self.bias), SLOPE)
 
 
 class FoldedBlock(nn.Module):
@@ -70,7 +71,8 @@ class FoldedBlock(nn.Module):
         x = x * self.modulation(code)
         # A map without detail has low band / 2 in each of its four pixels.
         x = self.conv1(x[:, : self.low] * 0.5, code, self.details(x[:, self.low :]))
-        return self.conv2(x, code)
+        result: Tensor = self.conv2(x, code)
+        return result
 
 
 class PictureHead(nn.Module):
@@ -87,16 +89,15 @@ class PictureHead(nn.Module):
     def __init__(self, full: MobileStyleGAN, resolution: int) -> None:
         super().__init__()
         first = resolution.bit_length() - 4
-        self.blocks = nn.ModuleList(
-            FoldedBlock(block, 2 ** (i + 1)) for i, block in enumerate(full.blocks[first:])
-        )
+        blocks = [cast(Block, block) for block in full.blocks[first:]]
+        self.blocks = nn.ModuleList(FoldedBlock(block, 2 ** (i + 1)) for i, block in enumerate(blocks))
         assert isinstance(full.head, WaveletHead)
         self.modulation = full.head.modulation
         self.bands = nn.Conv2d(full.head.weight.shape[1], 12, 1)
         self.bands.weight.data.zero_()
         # The full picture is its low band / 2 where it has no detail, and ours will be too.
         self.bands.weight.data[:3] = full.head.weight.data[:3]
-        self.bands.bias.data = full.head.bias.data * (torch.arange(12) < 3)
+        self.bands.bias = nn.Parameter(full.head.bias.data * (torch.arange(12) < 3))
         for name, parameter in self.named_parameters():
             parameter.requires_grad_("modulation" not in name)
 
@@ -116,7 +117,7 @@ def cut(full: MobileStyleGAN, resolution: int, head: nn.Module, feature_layer: i
     blocks = resolution.bit_length() - 4
     if resolution != 8 * 2**blocks or not 1 <= blocks < len(full.blocks):
         raise ValueError(f"resolution must be a power of two in 16..{full.resolution // 2}, not {resolution}")
-    channels = tuple(block.conv2.bias.shape[1] for block in full.blocks[:blocks])
+    channels = tuple(cast(Block, block).conv2.bias.shape[1] for block in full.blocks[:blocks])
     generator = MobileStyleGAN((full.conv1.bias.shape[1], *channels), head, feature_layer)
     generator.mapping, generator.constant, generator.conv1 = full.mapping, full.constant, full.conv1
     generator.blocks = full.blocks[:blocks]
@@ -140,7 +141,8 @@ def load_generator(folder: Path, heads: Path, resolution: int = 256, feature_lay
         K.
     """
     if not heads.is_file():
-        raise Refusal(f"{heads} is missing; restore it with `git checkout -- {heads}` or fit it with `python -m pipelines.head`")
+        remedy = f"restore it with `git checkout -- {heads}` or fit it with `python -m pipelines.head`"
+        raise Refusal(f"{heads} is missing; {remedy}")
     try:
         state = load_file(heads)
     except SafetensorError as error:

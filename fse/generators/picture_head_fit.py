@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def render_targets(
         path = folder / f"{i:05}.npz"
         if not path.is_file():
             picture = full.synthesize(codes[i : i + 1])
-            small = {str(side): _reduce(picture, side)[0].half().numpy() for side in sides}
+            small: dict[str, Any] = {str(side): _reduce(picture, side)[0].half().numpy() for side in sides}
             part = path.with_suffix(".part.npz")
             np.savez(part, **small)
             part.replace(path)
@@ -94,7 +95,7 @@ def fit_head(
         if parameter.requires_grad and not name.endswith("depthwise")
     ]
     # Depthwise kernels are some thirty times larger than the rest.
-    groups = [{"params": rest}, {"params": depthwise, "lr": 30 * learning_rate}]
+    groups: list[dict[str, Any]] = [{"params": rest}, {"params": depthwise, "lr": 30 * learning_rate}]
     optimiser = torch.optim.Adam(groups, learning_rate, (0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     random = np.random.default_rng(seed)
