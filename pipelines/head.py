@@ -71,7 +71,9 @@ def main() -> None:
         }
     arguments.weights.parent.mkdir(parents=True, exist_ok=True)
     arguments.report.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, arguments.weights, {"parameters": json.dumps(parameters.model_dump(), sort_keys=True)})
+    part = arguments.weights.with_suffix(".part")
+    save_file(state, part, {"parameters": json.dumps(parameters.model_dump(), sort_keys=True)})
+    part.replace(arguments.weights)
     arguments.report.write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
 
 
