@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, mse_loss
 
 from baselines.map_to_style import MapToStyle
-from fse.encoder_files import read_encoder
+from fse.checkpoints.network_file import read_network
 from fse.generators.style_generator import StyleGenerator
 from fse.inverter import CodesInverter
 from fse.losses import MultiScalePerceptualLoss, pixel_loss, reduce
@@ -134,5 +134,5 @@ class PSPObjective(nn.Module):
 
 def load_psp(generator: StyleGenerator, weights: Path) -> CodesInverter:
     """pSp with the trained weights ``psp.safetensors`` of the folder ``weights``."""
-    encoder = read_encoder(weights / "psp.safetensors", PyramidEncoder)
+    encoder = read_network(weights / "psp.safetensors", PyramidEncoder)
     return CodesInverter(encoder.to(generator.mean_code.device), generator)

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fse.checkpoints.network_file import read_network
 from fse.editing import edited_feature, move_codes
 from fse.encoder import FeatureStyleEncoder
-from fse.encoder_files import read_encoder
 from fse.generators.style_generator import StyleGenerator
 from fse.inversion import Inversion
 from fse.refusal import Refusal
@@ -91,7 +91,7 @@ def load_fse_codes(generator: StyleGenerator, weights: Path) -> CodesInverter:
 def read_fse(generator: StyleGenerator, weights: Path) -> FeatureStyleEncoder:
     """The trained encoder, on the generator's device."""
     path = weights / "fse.safetensors"
-    encoder = read_encoder(path, FeatureStyleEncoder)
+    encoder = read_network(path, FeatureStyleEncoder)
     if encoder.size.feature_layer != generator.feature_layer:
         raise Refusal(
             f"{path} was trained for K = {encoder.size.feature_layer} and the generator is set to "

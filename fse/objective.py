@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from fse.encoder import FeatureStyleEncoder
-from fse.encoder_files import SizedNetwork
 from fse.generators.style_generator import StyleGenerator
 from fse.losses import FeatureStyleWeights, MultiScalePerceptualLoss, feature_loss, pixel_loss, reduce
 from fse.perceptual import STLPIPS
+from fse.sized_network import SizedNetwork
 
 
 class Batch(NamedTuple):

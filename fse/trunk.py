@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fse.encoder_files import SizedNetwork
+from fse.sized_network import SizedNetwork
 
 
 @dataclass(frozen=True)

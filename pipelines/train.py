@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from baselines.psp import PSPObjective, PSPWeights, PyramidEncoder, PyramidSize
 from eval.profile import Profile
+from fse.checkpoints.network_file import write_network
 from fse.encoder import EncoderSize, FeatureStyleEncoder
-from fse.encoder_files import write_encoder
 from fse.generators.style_generator import StyleGenerator
 from fse.losses import FeatureStyleWeights
 from fse.objective import FeatureStyleObjective, Objective
@@ -150,7 +150,7 @@ def main() -> None:
     if fabric.is_global_zero:
         network = objective.network
         provenance = {"parameters": {**budget.model_dump(), **getattr(parameters, method).model_dump()}, "heads": heads}
-        write_encoder(arguments.weights / f"{method}.safetensors", network, provenance)
+        write_network(arguments.weights / f"{method}.safetensors", network, provenance)
         arguments.reports.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(curve_rows(run)).to_csv(arguments.reports / f"{method}.csv", index=False, float_format="%.6g")
         summary = {key: round(value, 5) for key, value in best.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.assets import obtain, read_catalogue
+from tests.golden.vectors import deviations
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,3 +30,12 @@ def weights() -> Path:
 def _from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths in defaults are relative to the project's root."""
     monkeypatch.chdir(ROOT)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The largest deviation from each golden vector that this run compared."""
+    if deviations:
+        terminalreporter.section("golden vectors: largest deviation, in standard deviations of the output")
+        for name, outputs in sorted(deviations.items()):
+            worst = max(outputs, key=outputs.__getitem__)
+            terminalreporter.write_line(f"{outputs[worst]:.1e}  {name}: {worst} (of {len(outputs)} outputs)")

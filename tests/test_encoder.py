@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import save_file
 
 from baselines.psp import PyramidEncoder, PyramidSize
+from fse.checkpoints.network_file import read_network, write_network
 from fse.encoder import EncoderSize, FeatureStyleEncoder
-from fse.encoder_files import SizedNetwork, read_encoder, write_encoder
 from fse.refusal import Refusal
+from fse.sized_network import SizedNetwork
 from fse.trunk import TrunkSize
 from tests.golden.fill import fill_state, image
 
@@ -57,42 +58,42 @@ def _umask() -> int:
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: type(network).__name__)
 class TestFiles:
     def test_round_trip(self, network: SizedNetwork, tmp_path: Path) -> None:
-        write_encoder(tmp_path / "n.safetensors", network, {"steps": 3})
-        again = read_encoder(tmp_path / "n.safetensors", type(network))
+        write_network(tmp_path / "n.safetensors", network, {"steps": 3})
+        again = read_network(tmp_path / "n.safetensors", type(network))
         assert again.size == network.size
         for name, tensor in network.state_dict().items():
             torch.testing.assert_close(again.state_dict()[name], tensor, rtol=1e-3, atol=1e-6)
 
     def test_equal_networks_are_equal_files(self, network: SizedNetwork, tmp_path: Path) -> None:
         for name in "abcd":
-            write_encoder(tmp_path / name, network, {"steps": 3, "heads": "0"})
+            write_network(tmp_path / name, network, {"steps": 3, "heads": "0"})
         assert len({(tmp_path / name).read_bytes() for name in "abcd"}) == 1
         assert (tmp_path / "a").stat().st_mode & 0o444 == 0o444 & ~_umask()
 
     def test_refusals(self, network: SizedNetwork, tmp_path: Path) -> None:
         path, kind = tmp_path / "n.safetensors", type(network)
         with pytest.raises(Refusal, match="is missing"):
-            read_encoder(path, kind)
+            read_network(path, kind)
         path.write_bytes(b"no safetensors")
         with pytest.raises(Refusal, match="no safetensors file"):
-            read_encoder(path, kind)
+            read_network(path, kind)
         state = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
         header = {"network": kind.__name__, "size": json.dumps({"num_codes": "many"})}
         save_file(state, path, {"network": "Another"})
         with pytest.raises(Refusal, match=f"holds a Another, not a {kind.__name__}"):
-            read_encoder(path, kind)
+            read_network(path, kind)
         save_file(state, path, header)
         with pytest.raises(Refusal, match="does not say a size"):
-            read_encoder(path, kind)
-        write_encoder(path, network, {})
+            read_network(path, kind)
+        write_network(path, network, {})
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
         with pytest.raises(Refusal, match="no safetensors file"):
-            read_encoder(path, kind)
+            read_network(path, kind)
 
     def test_a_parameter_of_another_shape_is_named(self, network: SizedNetwork, tmp_path: Path) -> None:
         path = tmp_path / "n.safetensors"
-        write_encoder(path, network, {})
+        write_network(path, network, {})
         from safetensors import safe_open
 
         with safe_open(path, "pt") as file:
@@ -100,7 +101,7 @@ class TestFiles:
         state["conv.0.weight"] = state["conv.0.weight"][:3].contiguous()
         save_file(state, path, header)
         with pytest.raises(Refusal, match=r"parameter conv\.0\.weight has shape \(3, 3, 3, 3\) instead of"):
-            read_encoder(path, type(network))
+            read_network(path, type(network))
 
 
 def test_feature_starts_at_the_generators_scale() -> None:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fse.checkpoints.openvino_ir import read_constants
 from fse.generators.mobilestylegan import MobileStyleGAN, read_mobilestylegan
-from fse.generators.openvino_ir import read_constants
 from fse.generators.picture_head import HEAD_SIDES, load_generator
 from fse.generators.style_generator import StyleGenerator
 from fse.generators.wavelet import haar, inverse_haar

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from eval.profile import Profile
-from fse.encoder_files import write_encoder
+from fse.checkpoints.network_file import write_network
 from fse.generators.style_generator import StyleGenerator
 from fse.inversion import Inversion, InversionMethod
 from fse.latents import sample_z
@@ -41,8 +41,8 @@ class Case:
 def tiny_weights(folder: Path) -> Path:
     """Untrained networks, written as training writes them."""
     generator = tiny_generator()
-    write_encoder(folder / "fse.safetensors", tiny_encoder(generator).eval(), {})
-    write_encoder(folder / "psp.safetensors", tiny_pyramid(generator).eval(), {})
+    write_network(folder / "fse.safetensors", tiny_encoder(generator).eval(), {})
+    write_network(folder / "psp.safetensors", tiny_pyramid(generator).eval(), {})
     return folder
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu, leaky_relu_, linear
 
-from fse.generators.openvino_ir import Constant, read_constants
+from fse.checkpoints.openvino_ir import Constant, read_constants
 from fse.generators.wavelet import inverse_haar
 from fse.refusal import Refusal
 

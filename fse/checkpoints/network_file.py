@@ -1,4 +1,4 @@
-"""Trained encoders on disk: safetensors with the network's size in the header."""
+"""Networks trained here on disk: safetensors with the network's size in the header."""
 
 from __future__ import annotations
 
@@ -6,27 +6,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from fse.refusal import Refusal
-
-
-class SizedNetwork(nn.Module):
-    """A network built from one dataclass, ``Size``, that it keeps as ``size``."""
-
-    Size: ClassVar[type[Any]]
-    size: Any
-
+from fse.sized_network import SizedNetwork
 
 Network = TypeVar("Network", bound=SizedNetwork)
 
 
-def write_encoder(path: Path, network: SizedNetwork, provenance: Mapping[str, Any]) -> None:
+def write_network(path: Path, network: SizedNetwork, provenance: Mapping[str, Any]) -> None:
     """Write ``network`` with its size and provenance in the header.
 
     Matrices and kernels are stored in half precision, vectors (biases, normalisation) in single precision:
@@ -47,8 +40,8 @@ def write_encoder(path: Path, network: SizedNetwork, provenance: Mapping[str, An
     part.replace(path)
 
 
-def read_encoder(path: Path, kind: type[Network]) -> Network:
-    """The network that :func:`write_encoder` wrote, in single precision, on the CPU.
+def read_network(path: Path, kind: type[Network]) -> Network:
+    """The network that :func:`write_network` wrote, in single precision, on the CPU.
 
     Raises
     ------
