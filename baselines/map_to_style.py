@@ -5,21 +5,8 @@ from __future__ import annotations
 from math import log2
 
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
-
-class EqualLinear(nn.Module):
-    """Linear layer whose weight is scaled by 1 / sqrt(c_in) at run time (equalised learning rate)."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        unscaled = nn.Linear(c_in, c_out)
-        self.weight, self.bias = unscaled.weight, unscaled.bias
-        nn.init.normal_(self.weight)
-        nn.init.zeros_(self.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight * self.weight.shape[1] ** -0.5, self.bias)
+from fse.generators.mapping import EqualLinear
 
 
 class MapToStyle(nn.Module):

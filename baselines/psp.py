@@ -1,57 +1,80 @@
-"""pSp (Richardson et al., "Encoding in Style", CVPR 2021): a feature pyramid, one map-to-style block a code."""
+"""pSp (Richardson et al., "Encoding in Style", CVPR 2021): a feature pyramid, one map-to-style block a code.
+
+The encoders of e4e, ReStyle and HFGI are the same network at other settings of :class:`PyramidSize`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, mse_loss
+from torchvision.transforms import Resize
 
 from baselines.map_to_style import MapToStyle
+from baselines.psp_checkpoint import REMEDY, read_psp_family
+from fse.checkpoints.checkpoint import official_network
 from fse.checkpoints.network_file import read_network
+from fse.checkpoints.shapes import consecutive, kernel_shape
 from fse.generators.style_generator import StyleGenerator
 from fse.inverter import CodesInverter
 from fse.losses import MultiScalePerceptualLoss, pixel_loss, reduce
 from fse.objective import Batch, Terms, codes_for
 from fse.perceptual import STLPIPS
-from fse.trunk import Trunk, TrunkSize
+from fse.refusal import Refusal
+from fse.trunk import Trunk, TrunkSize, ir_size
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class PyramidSize:
-    """Size of a pSp encoder.
+    """Size of an encoder of the pSp family; the defaults are pSp's official ones, at 1024 px.
 
     Attributes
     ----------
     num_codes, code_dim : int
         Codes in W+ that the generator takes, and their length.
     trunk : TrunkSize
-        The trunk; the pyramid has its last stage's width.
+        The trunk; the pyramid has its last stage's width. The light encoders take FSE's.
     head_width : int
         Channels inside the map-to-style blocks; 512 officially.
     side : int
         Side of the pictures; fixes the number of convolutions in the blocks.
     coarse, middle : int
         The first code that reads the middle and the fine level of the pyramid; 3 and 7 officially.
+    pyramid : bool
+        Whether there is a pyramid; without one, as in ReStyle, every code reads the trunk's last stage.
+    progressive : bool
+        Whether the rows after the first are offsets from it, as in e4e; otherwise they are independent.
     """
 
     num_codes: int = 18
     code_dim: int = 512
-    trunk: TrunkSize = field(default_factory=TrunkSize)
+    trunk: TrunkSize = field(default_factory=lambda: TrunkSize(form="ir_se"))
     head_width: int = 512
     side: int = 256
     coarse: int = 3
     middle: int = 7
+    pyramid: bool = True
+    progressive: bool = False
 
 
 class PyramidEncoder(Trunk):
-    """Picture (B, 3, side, side) in [-1, 1] -> offsets of the codes (B, N, 512).
+    """Picture (B, C, side, side) in [-1, 1] -> offsets of the codes (B, N, 512).
 
     Codes before ``coarse`` read the trunk's last stage, those before ``middle`` the next pyramid level, the
     rest the finest; levels are added after bilinear enlargement (align_corners, as officially).
+
+    Attributes
+    ----------
+    free_rows : int
+        Of a progressive encoder: how many rows after the first have their offset; the others equal the first. All
+        have, unless a training says otherwise (:func:`baselines.e4e.free_rows_at`).
     """
 
     Size = PyramidSize
@@ -61,21 +84,59 @@ class PyramidEncoder(Trunk):
         size = size or PyramidSize()
         super().__init__(size.trunk)
         self.size = size
+        self.free_rows = size.num_codes - 1
         width = size.trunk.widths[3]
-        self.latlayer1 = nn.Conv2d(size.trunk.widths[2], width, 1)
-        self.latlayer2 = nn.Conv2d(size.trunk.widths[1], width, 1)
         last = size.side // (16 * size.trunk.stem_stride)
-        sides = [last if i < size.coarse else 2 * last if i < size.middle else 4 * last for i in range(size.num_codes)]
+        sides = [last] * size.num_codes
+        if size.pyramid:
+            self.latlayer1 = nn.Conv2d(size.trunk.widths[2], width, 1)
+            self.latlayer2 = nn.Conv2d(size.trunk.widths[1], width, 1)
+            sides = _rows(size, last, 2 * last, 4 * last)
         self.styles = nn.ModuleList(MapToStyle(width, size.head_width, side, size.code_dim) for side in sides)
+
+    @classmethod
+    def size_of(cls, tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> PyramidSize:
+        """Size of the official encoder with the parameters ``tensors``; raises Refusal naming one that is missing.
+
+        Whether its rows are progressive only ``options`` tell, by the ``encoder_type``.
+        """
+        code_dim = kernel_shape(tensors, "styles.0.linear.weight", 2)[0]
+        num_codes = consecutive(tensors, "styles.{}.linear.weight")
+        kernels = [name.rpartition(".convs.")[0] for name in tensors if ".convs." in name and name.endswith(".weight")]
+        depths = [kernels.count(f"styles.{i}") for i in range(num_codes)]
+        pyramid = "latlayer1.weight" in tensors
+        levels = (sum(depth <= depths[0] + level for depth in depths) for level in (0, 1))
+        coarse, middle = levels if pyramid else (PyramidSize.coarse, PyramidSize.middle)
+        return PyramidSize(
+            num_codes,
+            code_dim,
+            ir_size(tensors),
+            kernel_shape(tensors, "styles.0.convs.0.weight")[0],
+            16 * 2 ** depths[0],
+            coarse,
+            middle,
+            pyramid,
+            options.get("encoder_type") in ("Encoder4Editing", "ProgressiveBackboneEncoder"),
+        )
 
     def forward(self, pictures: Tensor) -> Tensor:
         _, fine, middle, coarse = self.stages(pictures)
-        p2 = _enlarge(coarse, middle) + self.latlayer1(middle)
-        p1 = _enlarge(p2, fine) + self.latlayer2(fine)
-        levels = [
-            coarse if i < self.size.coarse else p2 if i < self.size.middle else p1 for i in range(self.size.num_codes)
-        ]
-        return torch.stack([style(level) for style, level in zip(self.styles, levels, strict=True)], 1)
+        levels = [coarse] * self.size.num_codes
+        if self.size.pyramid:
+            p2 = _enlarge(coarse, middle) + self.latlayer1(middle)
+            p1 = _enlarge(p2, fine) + self.latlayer2(fine)
+            levels = _rows(self.size, coarse, p2, p1)
+        rows = self.free_rows + 1 if self.size.progressive else self.size.num_codes
+        codes = torch.stack([style(level) for style, level in zip(self.styles, levels[:rows], strict=False)], 1)
+        if not self.size.progressive:
+            return codes
+        first = codes[:, :1]
+        return torch.cat((first, first + codes[:, 1:], first.expand(-1, self.size.num_codes - rows, -1)), 1)
+
+
+def _rows(size: PyramidSize, coarse: T, middle: T, fine: T) -> list[T]:
+    """What each row of the codes gets of what belongs to its level of the pyramid."""
+    return [coarse if i < size.coarse else middle if i < size.middle else fine for i in range(size.num_codes)]
 
 
 def _enlarge(x: Tensor, like: Tensor) -> Tensor:
@@ -136,3 +197,30 @@ def load_psp(generator: StyleGenerator, weights: Path) -> CodesInverter:
     """pSp with the trained weights ``psp.safetensors`` of the folder ``weights``."""
     encoder = read_network(weights / "psp.safetensors", PyramidEncoder)
     return CodesInverter(encoder.to(generator.mean_code.device), generator)
+
+
+def read_official_encoder(path: Path, *encoder_types: str) -> tuple[PyramidEncoder, StyleGenerator]:
+    """The encoder and the generator of an official checkpoint whose options name one of ``encoder_types``.
+
+    Files of pSp and e4e have the same parameters, so that the type must be checked. Raises Refusal when the file is
+    another, naming the type or the parameter.
+    """
+    tensors, generator, options = read_psp_family(path)
+    found = options.get("encoder_type", "network of unknown kind")
+    if found not in encoder_types:
+        raise Refusal(f"{path}: its encoder is a {found} and not a {' or '.join(encoder_types)}; {REMEDY}")
+    encoder = official_network(PyramidEncoder, tensors, options, path, REMEDY)
+    if encoder.size.num_codes != generator.num_codes:
+        codes = f"its encoder gives {encoder.size.num_codes} codes, and its generator takes {generator.num_codes}"
+        raise Refusal(f"{path}: {codes}; {REMEDY}")
+    return encoder, generator
+
+
+def official_inverter(encoder: PyramidEncoder, generator: StyleGenerator) -> CodesInverter:
+    """G(w) for pictures of any side, which the official scripts reduce like Pillow: bilinear and antialiased."""
+    return CodesInverter(nn.Sequential(Resize([encoder.size.side] * 2), encoder), generator)
+
+
+def load_official_psp(path: Path) -> CodesInverter:
+    """pSp with its generator, from the official file (``psp_ffhq_encode.pt``)."""
+    return official_inverter(*read_official_encoder(path, "GradualStyleEncoder"))

@@ -13,7 +13,7 @@ from eval.profile import Profile
 from fse.pictures import read_picture, write_picture
 
 
-@torch.inference_mode()
+@torch.no_grad()  # and not inference mode: methods that optimise need tensors that gradients can pass
 def invert_pictures(sources: Sequence[Path], out: Path, method: str, profile: Profile, *, batch: int = 8) -> None:
     """Write every source's reconstruction by ``method`` to ``out/NAME.png`` (8 bits, clamped).
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from math import isqrt
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from fse.trunk import Trunk, TrunkSize
+from fse.checkpoints.shapes import consecutive, kernel_shape
+from fse.trunk import Trunk, TrunkSize, iresnet_size
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,11 @@ class EncoderSize:
 
 
 class FeatureStyleEncoder(Trunk):
-    """Picture (B, 3, 256, 256) in [-1, 1] -> (offsets of the codes (B, N, 512), F (B, C, H, W)).
+    """Picture (B, C, 256, 256) in [-1, 1] -> (offsets of the codes (B, N, 512), F (B, C, H, W)).
 
     The codes are the offsets plus the generator's mean code, which is added outside, as in every published
     encoder. Parameter names are the official release's (``143_enc.pth``); at the default size there are
-    113,920,704 of them.
+    113,920,704 of them. C is 3, and 6 in the video form.
     """
 
     Size = EncoderSize
@@ -66,6 +69,22 @@ class FeatureStyleEncoder(Trunk):
         )
         pooled = sum(size.trunk.widths) * size.pooling**2
         self.styles = nn.ModuleList(nn.Linear(pooled, size.code_dim) for _ in range(size.num_codes))
+
+    @classmethod
+    def size_of(cls, tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> EncoderSize:
+        """Size of the official encoder with the parameters ``tensors``; raises Refusal naming one that is missing.
+
+        The feature branch's stride leaves no trace in them: it is taken to be 2, the published configuration's.
+        """
+        trunk = iresnet_size(tensors)
+        code_dim, pooled = kernel_shape(tensors, "styles.0.weight", 2)
+        return EncoderSize(
+            num_codes=consecutive(tensors, "styles.{}.weight"),
+            code_dim=code_dim,
+            trunk=trunk,
+            pooling=isqrt(pooled // sum(trunk.widths)),
+            feature_channels=kernel_shape(tensors, "content_layer.1.weight")[0],
+        )
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         outputs = self.stages(pictures)

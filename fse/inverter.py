@@ -7,11 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from fse.checkpoints.checkpoint import official_network
 from fse.checkpoints.network_file import read_network
+from fse.checkpoints.reader import read_checkpoint
 from fse.editing import edited_feature, move_codes
 from fse.encoder import FeatureStyleEncoder
+from fse.generators.families import read_generator
 from fse.generators.style_generator import StyleGenerator
 from fse.inversion import Inversion
+from fse.losses import reduce
 from fse.refusal import Refusal
 
 
@@ -43,16 +47,28 @@ class CodesInverter:
 
 
 class FeatureStyleInverter:
-    """G(F, w^{K+1:N}): the paper's method."""
+    """G(F, w^{K+1:N}): the paper's method.
 
-    def __init__(self, encoder: FeatureStyleEncoder, generator: StyleGenerator) -> None:
+    Parameters
+    ----------
+    encoder : FeatureStyleEncoder
+        For the generator's K.
+    generator : StyleGenerator
+        On the same device.
+    side : int, optional
+        Of the pictures that the encoder sees, which are averaged down to it; 256 officially, and by default the
+        generator's resolution.
+    """
+
+    def __init__(self, encoder: FeatureStyleEncoder, generator: StyleGenerator, side: int | None = None) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
         self.generator = generator
+        self.side = side or generator.resolution
 
     @torch.no_grad()
     def invert(self, pictures: Tensor) -> Inversion:
         """pictures (B, 3, R, R) in [-1, 1] -> codes, F, and G(F, w^{K+1:N})."""
-        offsets, feature = self.encoder(pictures)
+        offsets, feature = self.encoder(reduce(pictures, self.side))
         codes = offsets + self.generator.mean_code
         return Inversion(codes, feature, self.generator.synthesize(codes, feature))
 
@@ -81,6 +97,34 @@ class _CodesOf(nn.Module):
 def load_fse(generator: StyleGenerator, weights: Path) -> FeatureStyleInverter:
     """FSE with the trained weights ``fse.safetensors`` of the folder ``weights``."""
     return FeatureStyleInverter(read_fse(generator, weights), generator)
+
+
+def load_official_fse(encoder: Path, generator: Path) -> FeatureStyleInverter:
+    """The official method, out of the encoder's file (``143_enc.pth``) and one with its StyleGAN2 and mean code.
+
+    The release takes the latter from ``psp_ffhq_encode.pt``. It draws fresh noise for every picture, where this
+    takes the stored one.
+
+    Raises
+    ------
+    Refusal
+        When a file cannot be read, holds another network, or encoder and generator do not fit each other.
+    """
+    checkpoint = read_checkpoint(encoder)
+    tensors = checkpoint.part("enc_state_dict.") or checkpoint.tensors
+    remedy = "obtain 143_enc.pth again"
+    network = official_network(FeatureStyleEncoder, tensors, checkpoint.options, encoder, remedy)
+    synthesis = read_generator(generator, network.size.feature_layer)
+    made = (network.size.num_codes, network.size.feature_channels)
+    taken = (synthesis.num_codes, synthesis.feature_shape[0])
+    if made != taken:
+        raise Refusal(
+            f"{encoder} gives {made[0]} codes and a feature of {made[1]} channels, and the generator of {generator} "
+            f"takes {taken[0]} and {taken[1]}; choose an encoder and a generator of one model"
+        )
+    # F has 1 / (8 * strides) of the side of the pictures that the encoder sees.
+    side = synthesis.feature_shape[1] * 8 * network.size.feature_stride * network.size.trunk.stem_stride
+    return FeatureStyleInverter(network, synthesis, side)
 
 
 def load_fse_codes(generator: StyleGenerator, weights: Path) -> CodesInverter:

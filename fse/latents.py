@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fse.generators.style_generator import StyleGenerator
+
 
 def sample_z(seed: int, count: int, dim: int = 512) -> Tensor:
     """(count, dim) float32 standard normal, from NumPy's PCG64: bit-identical across CPUs and GPUs."""
@@ -21,3 +23,22 @@ def mix_codes(codes: Tensor, random: np.random.Generator, last: int | None = Non
     start = torch.from_numpy(random.integers(1, (last or codes.shape[1] - 1) + 1, len(codes))).to(codes.device)
     later = torch.arange(codes.shape[1], device=codes.device)[None] >= start[:, None]
     return torch.where(later[..., None], codes.roll(-1, 0), codes)
+
+
+def truncate(codes: Tensor, mean_code: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
+    """Move codes (B, N, 512) towards the mean code (512,) or (N, 512): mean + psi * (w - mean).
+
+    The truncation trick (Karras et al. 2019, "A Style-Based Generator Architecture", section 2 and appendix B). With
+    ``cutoff``, only the first ``cutoff`` codes of each sample move.
+    """
+    moved = mean_code + psi * (codes - mean_code)
+    return moved if cutoff is None else torch.cat([moved[:, :cutoff], codes[:, cutoff:]], 1)
+
+
+def mean_code(generator: StyleGenerator, z: Tensor) -> Tensor:
+    """Mean of ``map(z)`` over z (M, 512), as one code (512,), summed in float64.
+
+    For files that do not hold it: e4e takes 10,000 z, pSp 100,000.
+    """
+    with torch.no_grad():
+        return generator.map(z)[:, 0].double().mean(0).float()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fse.weights import read_weights
+from fse.checkpoints.reader import read_weights
 
 _SHAPES = {
     "scaling_layer.shift": (1, 3, 1, 1),

@@ -308,7 +308,8 @@ class _Compiled:
     def __init__(self, generator: StyleGenerator) -> None:
         self.resolution, self.num_codes, self.code_dim = generator.resolution, generator.num_codes, generator.code_dim
         self.feature_layer, self.feature_shape = generator.feature_layer, generator.feature_shape
-        self.feature_codes, self.mean_code, self.map = generator.feature_codes, generator.mean_code, generator.map
+        self.feature_codes, self.rgb_skip = generator.feature_codes, generator.rgb_skip
+        self.mean_code, self.map = generator.mean_code, generator.map
         self.synthesize = torch.compile(generator.synthesize)
         self.feature = torch.compile(generator.feature)
 

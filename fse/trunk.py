@@ -1,12 +1,23 @@
-"""The residual trunk that the encoders share: iResNet (Duta et al. 2020; ArcFace's release of it)."""
+"""The residual trunk that every encoder and face recognition network here shares.
+
+Two families of names and small differences: iResNet (Duta et al. 2020; ArcFace's release, and FSE's encoder), and IR,
+with or without squeeze-and-excitation (ArcFace's earlier blocks; pSp, e4e, ReStyle, HFGI and CurricularFace).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate, chain, groupby, pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 
+from fse.checkpoints.shapes import consecutive, kernel_shape
+from fse.refusal import Refusal
 from fse.sized_network import SizedNetwork
+
+Form = Literal["iresnet", "ir", "ir_se"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +32,8 @@ class TrunkSize:
         Channels and stride of the first convolution. Light trunks halve the picture there at once.
     input_channels : int
         3; 6 in FSE's video form and in ReStyle.
+    form : {"iresnet", "ir", "ir_se"}
+        Kind of :class:`ResidualBlock`, and the parameters' names.
     """
 
     widths: tuple[int, int, int, int] = (64, 128, 256, 512)
@@ -28,37 +41,77 @@ class TrunkSize:
     stem_width: int = 64
     stem_stride: int = 1
     input_channels: int = 3
+    form: Form = "iresnet"
+
+
+class SqueezeExcitation(nn.Module):
+    """A gate for each channel out of all channels' means (Hu et al. 2018), with a hidden width of C / 16."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = max(channels // 16, 1)
+        self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate: Tensor = self.fc2(self.fc1(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+        return x * gate
 
 
 class ResidualBlock(nn.Module):
-    """BN, 3x3 conv, BN, PReLU, 3x3 conv with the stride, BN; plus the input, or its 1x1 projection.
+    """BN, 3x3 conv, (BN,) PReLU, 3x3 conv with the stride, BN (, SE); plus the input. No activation after the sum.
 
-    Parameter names are those of the official iResNet-50. No activation follows the sum.
+    ``iresnet`` has the middle normalisation, and projects the input by a 1x1 convolution and BN when stride or width
+    change; ``ir`` has neither gate nor middle normalisation, and projects only when the width changes: with equal
+    widths a stride merely drops pixels; ``ir_se`` ends in :class:`SqueezeExcitation`. Parameters are named as in the
+    official networks: bn1 .. bn3 and ``downsample``, or ``res_layer`` and ``shortcut_layer``.
     """
 
-    def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
+    def __init__(self, c_in: int, c_out: int, stride: int = 1, form: Form = "iresnet") -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(c_in)
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(c_out)
-        self.prelu = nn.PReLU(c_out)
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, stride, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(c_out)
-        self.downsample: nn.Module | None = None
-        if stride != 1 or c_in != c_out:
-            self.downsample = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
+        self.form, self.stride = form, stride
+        first = nn.BatchNorm2d(c_in)
+        conv1 = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False)
+        prelu = nn.PReLU(c_out)
+        conv2 = nn.Conv2d(c_out, c_out, 3, stride, padding=1, bias=False)
+        last = nn.BatchNorm2d(c_out)
+        projection: nn.Module | None = None
+        if c_in != c_out or (form == "iresnet" and stride != 1):
+            projection = nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out))
+        if form == "iresnet":
+            self.bn1, self.conv1, self.bn2, self.prelu = first, conv1, nn.BatchNorm2d(c_out), prelu
+            self.conv2, self.bn3, self.downsample = conv2, last, projection
+        else:
+            gate = [SqueezeExcitation(c_out)] if form == "ir_se" else []
+            self.res_layer = nn.Sequential(first, conv1, prelu, conv2, last, *gate)
+            self.shortcut_layer = projection
 
     def forward(self, x: Tensor) -> Tensor:
-        identity = x if self.downsample is None else self.downsample(x)
-        x = self.prelu(self.bn2(self.conv1(self.bn1(x))))
-        result: Tensor = identity + self.bn3(self.conv2(x))
-        return result
+        identity = self._shortcut(x)
+        if self.form == "iresnet":
+            x = self.bn3(self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x))))))
+        else:
+            x = self.res_layer(x)
+        return identity + x
+
+    def _shortcut(self, x: Tensor) -> Tensor:
+        projection = self.downsample if self.form == "iresnet" else self.shortcut_layer
+        if projection is not None:
+            projected: Tensor = projection(x)
+            return projected
+        return x if self.stride == 1 else x[:, :, :: self.stride, :: self.stride]
+
+
+def stage(c_in: int, c_out: int, depth: int, form: Form) -> list[ResidualBlock]:
+    """One stage of a trunk: ``depth`` blocks, the first of which halves the map."""
+    return [ResidualBlock(c_in, c_out, 2, form), *(ResidualBlock(c_out, c_out, 1, form) for _ in range(depth - 1))]
 
 
 class Trunk(SizedNetwork):
     """Picture (B, C, R, R) -> outputs of the four stages, each half the size of the one before.
 
-    The parameters ``conv`` and ``block_1`` to ``block_4`` bear the names of the official FSE release.
+    The parameters are named as in the official release of FSE (``iresnet``: ``conv``, ``block_1`` to ``block_4``) or
+    as in those of the pSp family (``input_layer``, and all stages in a row in ``body``).
     """
 
     block_1: nn.Sequential
@@ -68,22 +121,62 @@ class Trunk(SizedNetwork):
 
     def __init__(self, size: TrunkSize) -> None:
         super().__init__()
-        width = size.stem_width
-        self.conv = nn.Sequential(
-            nn.Conv2d(size.input_channels, width, 3, size.stem_stride, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.PReLU(width),
+        stem = nn.Sequential(
+            nn.Conv2d(size.input_channels, size.stem_width, 3, size.stem_stride, padding=1, bias=False),
+            nn.BatchNorm2d(size.stem_width),
+            nn.PReLU(size.stem_width),
         )
-        for i, (c_out, depth) in enumerate(zip(size.widths, size.depths, strict=True), start=1):
-            blocks = [ResidualBlock(width, c_out, 2), *(ResidualBlock(c_out, c_out) for _ in range(depth - 1))]
-            setattr(self, f"block_{i}", nn.Sequential(*blocks))
-            width = c_out
+        widths = pairwise((size.stem_width, *size.widths))
+        stages = [stage(*pair, depth, size.form) for pair, depth in zip(widths, size.depths, strict=True)]
+        self.form, self.ends = size.form, tuple(accumulate(size.depths))
+        if size.form == "iresnet":
+            self.conv = stem
+            self.block_1, self.block_2, self.block_3, self.block_4 = (nn.Sequential(*blocks) for blocks in stages)
+        else:
+            self.input_layer = stem
+            self.body = nn.Sequential(*chain.from_iterable(stages))
 
     def stages(self, pictures: Tensor) -> list[Tensor]:
-        """Outputs of block_1 .. block_4."""
-        x = self.conv(pictures)
+        """Outputs of the four stages."""
         outputs = []
-        for block in (self.block_1, self.block_2, self.block_3, self.block_4):
-            x = block(x)
-            outputs.append(x)
+        if self.form == "iresnet":
+            x = self.conv(pictures)
+            for block in (self.block_1, self.block_2, self.block_3, self.block_4):
+                x = block(x)
+                outputs.append(x)
+        else:
+            x = self.input_layer(pictures)
+            for number, layer in enumerate(self.body, start=1):
+                x = layer(x)
+                if number in self.ends:
+                    outputs.append(x)
         return outputs
+
+
+def iresnet_size(tensors: Mapping[str, Tensor], stem: str = "conv.0", stages: str = "block_{}") -> TrunkSize:
+    """Size of the iResNet-form trunk whose parameters are among ``tensors``; the stem's stride, 1, leaves no trace.
+
+    ``stem`` and ``stages`` are the names of the first convolution and of the stages, numbered from 1. Raises Refusal
+    naming the parameter that is missing.
+    """
+    channels, inputs = kernel_shape(tensors, f"{stem}.weight")[:2]
+    names = [stages.format(i) for i in range(1, 5)]
+    w1, w2, w3, w4 = (kernel_shape(tensors, f"{name}.0.conv1.weight")[0] for name in names)
+    d1, d2, d3, d4 = (consecutive(tensors, name + ".{}.conv1.weight") for name in names)
+    return TrunkSize((w1, w2, w3, w4), (d1, d2, d3, d4), channels, input_channels=inputs)
+
+
+def ir_size(tensors: Mapping[str, Tensor]) -> TrunkSize:
+    """Size of the IR-form trunk whose parameters are among ``tensors``; its stages are told apart by their widths.
+
+    Raises Refusal naming the parameter that is missing.
+    """
+    channels, inputs = kernel_shape(tensors, "input_layer.0.weight")[:2]
+    kernel = "body.{}.res_layer.1.weight"
+    blocks = [kernel_shape(tensors, kernel.format(i))[0] for i in range(consecutive(tensors, kernel))]
+    stages = [(width, len(list(run))) for width, run in groupby(blocks)]
+    if len(stages) != 4:
+        raise Refusal(f"the blocks {kernel.format('*')} have {len(stages)} widths and not 4; choose another file")
+    (w1, d1), (w2, d2), (w3, d3), (w4, d4) = stages
+    form: Form = "ir_se" if "body.0.res_layer.5.fc1.weight" in tensors else "ir"
+    return TrunkSize((w1, w2, w3, w4), (d1, d2, d3, d4), channels, input_channels=inputs, form=form)

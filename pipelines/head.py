@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from tqdm import tqdm
 
 from fse.generators.mobilestylegan import MobileStyleGAN, read_mobilestylegan
-from fse.generators.picture_head import HEAD_SIDES, mean_code
+from fse.generators.picture_head import HEAD_SIDES
 from fse.generators.picture_head_fit import fit_head, head_codes, head_psnr, render_targets
-from fse.latents import sample_z
+from fse.latents import mean_code, sample_z
 from fse.refusal import exit_on_refusal
 from pipelines.parameters import read_parameters
 

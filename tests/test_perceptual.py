@@ -80,7 +80,7 @@ def test_wrong_files_are_refused_by_name(tmp_path: Path, assets: Path) -> None:
         STLPIPS.load(tmp_path / "absent.pth")
 
     (tmp_path / "page.pth").write_text("<html>Quota exceeded</html>")
-    with pytest.raises(Refusal, match=r"page\.pth is no PyTorch weights file"):
+    with pytest.raises(Refusal, match=r"page\.pth is a web page"):
         STLPIPS.load(tmp_path / "page.pth")
 
     whole = assets / "stlpips" / "alex_shift_tolerant.pth"
@@ -90,7 +90,7 @@ def test_wrong_files_are_refused_by_name(tmp_path: Path, assets: Path) -> None:
         STLPIPS.load(tmp_path / "part.pth")
 
     torch.save(weights | {"lin4.model.1.weight": torch.zeros(1, 512, 1, 1)}, tmp_path / "other.pth")
-    with pytest.raises(Refusal, match=r"lin4\.model\.1\.weight is \(1, 512, 1, 1\)"):
+    with pytest.raises(Refusal, match=r"lin4\.model\.1\.weight has shape \(1, 512, 1, 1\)"):
         STLPIPS.load(tmp_path / "other.pth")
 
 

@@ -13,9 +13,9 @@ from lightning.fabric import Fabric
 
 from baselines.psp import PSPObjective, PSPWeights, PyramidEncoder, PyramidSize
 from fse.encoder import EncoderSize, FeatureStyleEncoder
-from fse.generators.mobilestylegan import MobileStyleGAN, WaveletHead
-from fse.generators.picture_head import cut, mean_code
-from fse.latents import sample_z
+from fse.generators.mobilestylegan import MobileStyleGAN, MobileStyleGANSize, WaveletHead
+from fse.generators.picture_head import cut
+from fse.latents import mean_code, sample_z
 from fse.losses import FeatureStyleWeights
 from fse.objective import FeatureStyleObjective
 from fse.offmanifold import push_off_manifold
@@ -35,7 +35,7 @@ SETTINGS = TrainingSettings(
 def tiny_generator(feature_layer: int = 3) -> MobileStyleGAN:
     """Random weights, 64 px, N = 8, F of 64 x 8 x 8 for K = 3; pictures about [-1, 1]."""
     torch.manual_seed(0)
-    generator = MobileStyleGAN((64, 64, 64, 32), feature_layer=feature_layer, mapping_depth=2)
+    generator = MobileStyleGAN(MobileStyleGANSize((64, 64, 64, 32), 2), feature_layer)
     _randomise(generator)
     _scale(generator)
     generator.mean_code.copy_(mean_code(generator, sample_z(1, 64)))

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fse.weights import read_weights
+from fse.checkpoints.reader import read_weights
 
 _STAGES = (  # repeats, kernel, stride of the first, expansion, output channels
     (1, 3, 1, 1, 16),

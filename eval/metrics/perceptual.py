@@ -13,8 +13,8 @@ from torch import Tensor
 
 from eval.metrics.hub_cache import cached_weights
 from eval.metrics.metric import Column, Outcome
+from fse.checkpoints.reader import read_weights
 from fse.perceptual import STLPIPS
-from fse.weights import read_weights
 
 _TRUNK = {  # layer of torchvision's AlexNet.features -> weight shape
     0: (64, 3, 11, 11),

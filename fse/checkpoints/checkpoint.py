@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
+from fse.checkpoints.shapes import of_file
 from fse.refusal import Refusal
+from fse.sized_network import SizedNetwork
+
+Network = TypeVar("Network", bound=SizedNetwork)
 
 
 @dataclass(frozen=True)
@@ -41,23 +44,49 @@ class Checkpoint:
         return {name[len(prefix) :]: tensor for name, tensor in self.tensors.items() if name.startswith(prefix)}
 
 
+def check_parameters(
+    expected: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], source: Path | str, remedy: str
+) -> None:
+    """Refuse ``tensors`` that lack a parameter of ``expected`` (name -> shape), or have it in another shape.
+
+    Raises
+    ------
+    Refusal
+        Naming the first parameter that is missing, or which shape it has instead of which.
+    """
+    for name, shape in expected.items():
+        if not isinstance(tensors.get(name), Tensor):
+            raise Refusal(f"{source}: the parameter {name} is missing, so it holds another network; {remedy}")
+        if tensors[name].shape != shape:
+            found = tuple(tensors[name].shape)
+            raise Refusal(f"{source}: the parameter {name} has shape {found} instead of {tuple(shape)}; {remedy}")
+
+
+def official_network(
+    kind: type[Network], tensors: Mapping[str, Tensor], options: Mapping[str, Any], source: Path | str, remedy: str
+) -> Network:
+    """The network ``kind`` whose parameters ``tensors`` are, of the size that they tell; frozen, in evaluation mode.
+
+    Raises
+    ------
+    Refusal
+        When a parameter that tells the size is missing, and as :func:`check_parameters` does.
+    """
+    with of_file(source):
+        size = kind.size_of(tensors, options)
+    network = kind(size)
+    load_parameters(network, tensors, source, remedy)
+    return network.eval().requires_grad_(False)
+
+
 def load_parameters(network: nn.Module, tensors: Mapping[str, Tensor], source: Path | str, remedy: str) -> None:
     """Put ``tensors`` into ``network``, all of it and by name; tensors that it has no place for are left out.
 
     Raises
     ------
     Refusal
-        Naming the first parameter that is missing, or has another shape (and which instead of which). The
-        network is then unchanged.
+        As :func:`check_parameters` does. The network is then unchanged.
     """
-    expected = network.state_dict()
-    for name, tensor in expected.items():
-        if not isinstance(tensors.get(name), Tensor):
-            raise Refusal(f"{source}: the parameter {name} is missing, so it holds another network; {remedy}")
-        if tensors[name].shape != tensor.shape:
-            found = tuple(tensors[name].shape)
-            raise Refusal(
-                f"{source}: the parameter {name} has shape {found} instead of {tuple(tensor.shape)}; {remedy}"
-            )
-    with torch.no_grad():
-        network.load_state_dict({name: tensors[name] for name in expected})
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    check_parameters(expected, tensors, source, remedy)
+    network.load_state_dict({name: tensors[name] for name in expected})

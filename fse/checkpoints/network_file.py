@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
+from fse.checkpoints.checkpoint import load_parameters
+from fse.checkpoints.safetensors_file import read_tensors, write_tensors
 from fse.refusal import Refusal
 from fse.sized_network import SizedNetwork
 
@@ -34,10 +33,7 @@ def write_network(path: Path, network: SizedNetwork, provenance: Mapping[str, An
         "size": json.dumps(asdict(network.size), sort_keys=True),
         "provenance": json.dumps(dict(provenance), sort_keys=True),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_bytes(_with_sorted_header(save(tensors, header)))
-    part.replace(path)
+    write_tensors(path, tensors, header)
 
 
 def read_network(path: Path, kind: type[Network]) -> Network:
@@ -51,12 +47,7 @@ def read_network(path: Path, kind: type[Network]) -> Network:
     remedy = f"restore it with `git checkout -- {path}` or train it with `dvc repro`"
     if not path.is_file():
         raise Refusal(f"{path} is missing; {remedy}")
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise Refusal(f"{path} is no safetensors file ({error}); {remedy}") from error
+    tensors, header = read_tensors(path, remedy)
     if header.get("network") != kind.__name__:
         found_kind = header.get("network", "network of unknown kind")
         raise Refusal(f"{path} holds a {found_kind}, not a {kind.__name__}; {remedy}")
@@ -67,30 +58,15 @@ def read_network(path: Path, kind: type[Network]) -> Network:
         raise Refusal(
             f"{path}: its header does not say a size that {kind.__name__} understands ({error}); {remedy}"
         ) from error
-    expected = network.state_dict()
-    for name, tensor in expected.items():
-        if name not in tensors:
-            raise Refusal(f"{path}: parameter {name} is missing; {remedy}")
-        if tensors[name].shape != tensor.shape:
-            found = tuple(tensors[name].shape)
-            raise Refusal(f"{path}: parameter {name} has shape {found} instead of {tuple(tensor.shape)}; {remedy}")
-    network.load_state_dict({name: tensors[name].to(tensor.dtype) for name, tensor in expected.items()})
+    load_parameters(network, tensors, path, remedy)
     return network.eval()
 
 
-def _with_sorted_header(content: bytes) -> bytes:
-    """safetensors writes metadata in another order every time; equal networks shall be equal files."""
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + content[end:]
-
-
 def _dataclass_from(kind: type, values: Mapping[str, Any]) -> Any:
-    factories: dict[str, Any] = {field.name: field.default_factory for field in fields(kind)}
+    types = get_type_hints(kind)
     arguments = {}
     for name, value in values.items():
-        inner = factories.get(name)
+        inner = types.get(name)
         if isinstance(inner, type) and is_dataclass(inner):
             arguments[name] = _dataclass_from(inner, value)
         else:

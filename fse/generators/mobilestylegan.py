@@ -9,23 +9,27 @@ the last image head is kept. :mod:`fse.generators.picture_head` gives the networ
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu, leaky_relu_, linear
 
 from fse.checkpoints.openvino_ir import Constant, read_constants
+from fse.checkpoints.shapes import consecutive, kernel_shape
 from fse.generators.wavelet import inverse_haar
 from fse.refusal import Refusal
+from fse.sized_network import SizedNetwork
 
 CODE_DIM = 512
 SLOPE = 0.2
 
 
-class Mapping(nn.Module):
+class MappingNetwork(nn.Module):
     """z (B, 512) -> w (B, 512): normalisation, then linear layers with leaky ReLU times sqrt(2)."""
 
     def __init__(self, depth: int = 8) -> None:
@@ -113,7 +117,23 @@ class WaveletHead(nn.Module):
         return inverse_haar(bands[:, :3], bands[:, 3:])
 
 
-class MobileStyleGAN(nn.Module):
+@dataclass(frozen=True)
+class MobileStyleGANSize:
+    """Size of a MobileStyleGAN; the defaults are the published network's.
+
+    Attributes
+    ----------
+    channels : tuple of int
+        Output channels of the 4x4 convolution and of each block, which doubles the side.
+    mapping_depth : int
+        Linear layers of the mapping network.
+    """
+
+    channels: tuple[int, ...] = (512, 512, 512, 512, 512, 256, 128, 64)
+    mapping_depth: int = 8
+
+
+class MobileStyleGAN(SizedNetwork):
     """A :class:`~fse.generators.style_generator.StyleGenerator` over MobileStyleGAN's layers.
 
     Convolutions are counted as in StyleGAN2: one at 4x4, then two a block; codes are one a convolution
@@ -122,26 +142,25 @@ class MobileStyleGAN(nn.Module):
 
     Parameters
     ----------
-    channels : tuple of int
-        Output channels of the 4x4 convolution and of each block.
-    head : nn.Module, optional
-        ``head(features, code)`` -> picture of twice the features' size; default the network's own kind.
+    size : MobileStyleGANSize, optional
+        Default the published network's.
     feature_layer : int
         K; odd values end a block.
-    mapping_depth : int
-        Linear layers of the mapping network.
+    head : nn.Module, optional
+        ``head(features, code)`` -> picture of twice the features' size; default the network's own kind.
     """
 
+    Size = MobileStyleGANSize
+    size: MobileStyleGANSize
+    rgb_skip = False
     mean_code: Tensor
 
     def __init__(
-        self,
-        channels: tuple[int, ...] = (512, 512, 512, 512, 512, 256, 128, 64),
-        head: nn.Module | None = None,
-        feature_layer: int = 5,
-        mapping_depth: int = 8,
+        self, size: MobileStyleGANSize | None = None, feature_layer: int = 5, head: nn.Module | None = None
     ) -> None:
         super().__init__()
+        self.size = size = size or MobileStyleGANSize()
+        channels = size.channels
         blocks = len(channels) - 1
         if not 1 <= feature_layer <= 2 * blocks + 1:
             raise ValueError(f"feature_layer must lie in 1..{2 * blocks + 1}, not {feature_layer}")
@@ -152,12 +171,20 @@ class MobileStyleGAN(nn.Module):
         level = feature_layer // 2
         self.feature_shape = (channels[level], 4 * 2**level, 4 * 2**level)
 
-        self.mapping = Mapping(mapping_depth)
+        self.mapping = MappingNetwork(size.mapping_depth)
         self.constant = nn.Parameter(torch.zeros(1, channels[0], 4, 4))
         self.conv1 = StyledConv(channels[0], channels[0], 4, separable=False)
         self.blocks = nn.ModuleList(Block(*pair, 8 * 2**i) for i, pair in enumerate(pairwise(channels)))
         self.head = WaveletHead(channels[-1]) if head is None else head
         self.register_buffer("mean_code", torch.zeros(self.num_codes, CODE_DIM))
+
+    @classmethod
+    def size_of(cls, tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> MobileStyleGANSize:
+        """The size of the network whose parameters ``tensors`` are; raises Refusal naming one that is missing."""
+        blocks = consecutive(tensors, "blocks.{}.conv2.bias")
+        biases = ["conv1.bias", *(f"blocks.{i}.conv2.bias" for i in range(blocks))]
+        depth = consecutive(tensors, "mapping.layers.{}.weight")
+        return MobileStyleGANSize(tuple(kernel_shape(tensors, bias)[1] for bias in biases), depth)
 
     def map(self, z: Tensor) -> Tensor:
         """z (B, 512) ~ N(0, I) -> codes (B, N, 512), the same w in every row."""

@@ -23,6 +23,7 @@ from fse.generators.mobilestylegan import (
     SLOPE,
     Block,
     MobileStyleGAN,
+    MobileStyleGANSize,
     StyledConv,
     WaveletHead,
     read_mobilestylegan,
@@ -118,7 +119,8 @@ def cut(full: MobileStyleGAN, resolution: int, head: nn.Module, feature_layer: i
     if resolution != 8 * 2**blocks or not 1 <= blocks < len(full.blocks):
         raise ValueError(f"resolution must be a power of two in 16..{full.resolution // 2}, not {resolution}")
     channels = tuple(cast(Block, block).conv2.bias.shape[1] for block in full.blocks[:blocks])
-    generator = MobileStyleGAN((full.conv1.bias.shape[1], *channels), head, feature_layer)
+    size = MobileStyleGANSize((full.conv1.bias.shape[1], *channels), full.size.mapping_depth)
+    generator = MobileStyleGAN(size, feature_layer, head)
     generator.mapping, generator.constant, generator.conv1 = full.mapping, full.constant, full.conv1
     generator.blocks = full.blocks[:blocks]
     generator.mean_code = full.mean_code[:1].expand(generator.num_codes, -1).clone()
@@ -166,9 +168,3 @@ def _load_fitted(head: PictureHead, fitted: dict[str, Tensor], path: Path) -> No
             found = tuple(fitted[name].shape) if name in fitted else "missing"
             raise Refusal(f"{path}: parameter {name} is {found} instead of {tuple(tensor.shape)}; restore it with git")
     head.load_state_dict(fitted, strict=False)
-
-
-def mean_code(generator: MobileStyleGAN, z: Tensor) -> Tensor:
-    """Mean of ``map(z)`` over z (M, 512), as one code (512,), summed in float64."""
-    with torch.no_grad():
-        return generator.map(z)[:, 0].double().mean(0).float()

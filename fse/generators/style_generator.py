@@ -24,7 +24,12 @@ class StyleGenerator(Protocol):
     feature_shape : tuple of int
         (C, H, W) of the K-th convolution's output; (512, 16, 16) for K = 5.
     feature_codes : int
-        How many leading codes convolutions 1..K read: w^{1:K}. The rest, w^{K+1:N}, finish the picture.
+        How many leading codes convolutions 1..K read: w^{1:K}. The rest, w^{K+1:N}, finish the picture. Families
+        whose input reads a code too (StyleGAN1, StyleGAN3) have K + 1.
+    rgb_skip : bool
+        Whether the picture is the sum of an RGB output of every level (StyleGAN2). The lower levels' RGB, up to that
+        of convolution K's own level, then comes from the codes even when a feature is given, as in the official FSE
+        release, so that F and w^{K+1:N} alone do not determine the picture. Where it is False, they do.
     mean_code : Tensor
         (N, 512) mean of ``map(z)`` over z ~ N(0, I): encoders predict offsets from it.
     """
@@ -35,17 +40,20 @@ class StyleGenerator(Protocol):
     feature_layer: int
     feature_shape: tuple[int, int, int]
     feature_codes: int
-    mean_code: Tensor
+    rgb_skip: bool
+
+    @property
+    def mean_code(self) -> Tensor: ...
 
     def map(self, z: Tensor) -> Tensor:
-        """z (B, 512) ~ N(0, I) -> codes (B, N, 512), the same w in every row."""
+        """z (B, 512) ~ N(0, I) -> codes (B, N, 512): the same w in every row, but for in-domain StyleGAN1."""
         ...
 
     def synthesize(self, codes: Tensor, feature: Tensor | None = None) -> Tensor:
         """codes (B, N, 512) -> picture (B, 3, R, R), about [-1, 1], not clamped.
 
-        With ``feature`` (B, C, H, W), it replaces the output of convolution K, so that the first K
-        convolutions are not computed: G(F, w^{K+1:N}).
+        With ``feature`` (B, C, H, W), it replaces the output of convolution K: G(F, w^{K+1:N}). The first K
+        convolutions are then computed only where ``rgb_skip`` needs them.
         """
         ...
 

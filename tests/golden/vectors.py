@@ -37,7 +37,7 @@ class Golden:
     def state(self) -> dict[str, Tensor]:
         """The official state dict, filled."""
         filled = fill_state(self.manifest, self.stored)
-        return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in filled.items()}
+        return {key: torch.from_numpy(np.asarray(value, order="C")) for key, value in filled.items()}
 
     def names_and_shapes(self) -> dict[str, tuple[int, ...]]:
         """Of the official state dict."""

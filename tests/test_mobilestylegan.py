@@ -1,9 +1,7 @@
-"""MobileStyleGAN against OpenVINO and against the training code's golden vectors; the contract of every adapter."""
+"""MobileStyleGAN against OpenVINO and against the training code's golden vectors; its heads and files."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fse.checkpoints.openvino_ir import read_constants
-from fse.generators.mobilestylegan import MobileStyleGAN, read_mobilestylegan
+from fse.generators.mobilestylegan import MobileStyleGAN, MobileStyleGANSize, read_mobilestylegan
 from fse.generators.picture_head import HEAD_SIDES, load_generator
-from fse.generators.style_generator import StyleGenerator
 from fse.generators.wavelet import haar, inverse_haar
-from fse.latents import mix_codes, sample_z
+from fse.latents import sample_z
 from fse.refusal import Refusal
-from tests.golden.fill import fill_state, normal
-
-GOLDEN = Path(__file__).parent / "golden"
+from tests.golden.fill import normal
+from tests.golden.vectors import Golden
 
 
 @pytest.fixture(scope="module")
@@ -48,22 +44,25 @@ def test_agrees_with_openvino(full: MobileStyleGAN, assets: Path) -> None:
         assert np.abs(picture - full.synthesize(codes).numpy()).max() < 2e-4
 
 
-def test_agrees_with_the_training_code() -> None:
+@pytest.mark.parametrize("side", [64, 1024])
+def test_agrees_with_the_training_code(side: int) -> None:
     """The official network filled by name, its code-independent demodulation folded as the export does."""
-    manifest = json.loads((GOLDEN / "mobilestylegan_64.json").read_text())
-    stored = np.load(GOLDEN / "mobilestylegan_64.npz")
-    official = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in fill_state(manifest, stored).items()}
-    channels = tuple(manifest["construction"]["channels"])
-    generator = MobileStyleGAN(channels)
+    golden = Golden(f"mobilestylegan_{side}")
+    official = golden.state()
+    channels = tuple(golden.construction["channels"])
+    generator = MobileStyleGAN(MobileStyleGANSize(channels))
     blocks = len(channels) - 1
     result = generator.load_state_dict(_exported(official, blocks), strict=False)
     assert not result.unexpected_keys
     assert all(key.startswith("mapping") or key == "mean_code" for key in result.missing_keys)
-    rows = torch.from_numpy(normal("input:ws_11", (1, 11, 512)))
+    count = golden.construction["wsize"]
+    rows = torch.from_numpy(normal(f"input:ws_{count}", (1, count, 512)))
     # Official rows: 0 conv1; 3i + 1 up and conv1, 3i + 2 conv2 of block i; 3 * blocks the last image head.
     picked = [0, *(row for i in range(blocks) for row in (3 * i + 1, 3 * i + 2)), 3 * blocks]
-    expected = stored["image_from_ws"]
-    assert np.abs(generator.synthesize(rows[:, picked]).detach().numpy() - expected).max() < 1e-4 * expected.std()
+    with torch.no_grad():
+        golden.check("image_from_ws", generator.synthesize(rows[:, picked]))
+        w = torch.from_numpy(normal("input:w", (1, 512)))
+        golden.check("image_from_w", generator.synthesize(w[:, None].expand(-1, generator.num_codes, -1)))
 
 
 def _exported(official: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
@@ -94,80 +93,6 @@ def _exported(official: dict[str, Tensor], blocks: int) -> dict[str, Tensor]:
     state |= {"head.weight": official[f"{last}.conv.weight"], "head.bias": official[f"{last}.bias"].flatten()}
     state |= {f"head.modulation.{kind}": official[f"{last}.conv.modulation.{kind}"] for kind in ("weight", "bias")}
     return state
-
-
-def small(weights: Path, assets: Path) -> MobileStyleGAN:
-    torch.manual_seed(0)
-    generator = MobileStyleGAN((64, 64, 64, 32), mapping_depth=2)
-    for name, parameter in generator.named_parameters():
-        if not name.endswith(("bias", "noise")):
-            parameter.data.normal_(0, 0.5 if parameter.ndim == 4 else 0.1)
-    return generator.requires_grad_(False).eval()
-
-
-# The contract runs over every adapter: add a family's small instance here.
-ADAPTERS: dict[str, Callable[[Path, Path], StyleGenerator]] = {
-    "mobilestylegan-64": small,
-    "mobilestylegan-128": lambda weights, assets: load_generator(
-        assets / "mobilestylegan", weights / "picture_head.safetensors", 128
-    ),
-}
-
-
-@pytest.fixture(scope="module", params=list(ADAPTERS))
-def adapter(request: pytest.FixtureRequest, weights: Path, assets: Path) -> StyleGenerator:
-    return ADAPTERS[request.param](weights, assets)
-
-
-class TestContract:
-    def test_shapes(self, adapter: StyleGenerator) -> None:
-        assert isinstance(adapter, StyleGenerator)
-        codes = adapter.map(sample_z(1, 2))
-        assert codes.shape == (2, adapter.num_codes, adapter.code_dim)
-        assert adapter.mean_code.shape == (adapter.num_codes, adapter.code_dim)
-        assert adapter.synthesize(codes).shape == (2, 3, adapter.resolution, adapter.resolution)
-        assert adapter.feature(codes).shape == (2, *adapter.feature_shape)
-
-    def test_own_feature_changes_nothing(self, adapter: StyleGenerator) -> None:
-        codes = mix_codes(adapter.map(sample_z(2, 2)), np.random.default_rng(0))
-        picture = adapter.synthesize(codes)
-        assert torch.equal(adapter.synthesize(codes, adapter.feature(codes)), picture)
-
-    def test_feature_makes_the_first_codes_irrelevant(self, adapter: StyleGenerator) -> None:
-        codes = adapter.map(sample_z(3, 2)).clone()
-        feature = adapter.feature(codes)
-        picture = adapter.synthesize(codes, feature)
-        k = adapter.feature_codes
-        early, late = codes.clone(), codes.clone()
-        early[:, :k] += 1
-        late[:, k:] += 1
-        assert torch.equal(adapter.synthesize(early, feature), picture)
-        assert not torch.equal(adapter.synthesize(late, feature), picture)
-        assert not torch.equal(adapter.feature(early), feature)
-        assert torch.equal(adapter.feature(late), feature)
-
-    def test_batch_equals_singles(self, adapter: StyleGenerator) -> None:
-        codes = adapter.map(sample_z(4, 3))
-        together = adapter.synthesize(codes)
-        apart = torch.cat([adapter.synthesize(each) for each in codes.split(1)])
-        assert (together - apart).abs().max() < 1e-4 * together.std()
-
-    def test_gradient_reaches_codes_and_feature(self, adapter: StyleGenerator) -> None:
-        codes = adapter.map(sample_z(5, 1)).clone().requires_grad_()
-        feature = adapter.feature(codes).detach().requires_grad_()
-        adapter.synthesize(codes).square().mean().backward()
-        assert codes.grad is not None
-        assert (codes.grad.abs().amax(2) > 0).all()
-        adapter.synthesize(codes.detach(), feature).square().mean().backward()
-        assert feature.grad is not None
-        assert (feature.grad.abs().amax((2, 3)) > 0).float().mean() > 0.9
-
-    def test_half_precision_is_close(self, adapter: StyleGenerator) -> None:
-        codes = adapter.map(sample_z(6, 2))
-        picture = adapter.synthesize(codes)
-        with torch.autocast("cpu", torch.bfloat16):
-            half = adapter.synthesize(codes).float()
-        assert (half - picture).square().mean() < 0.01 * picture.square().mean()
 
 
 def test_any_prefix_of_layers(full: MobileStyleGAN) -> None:

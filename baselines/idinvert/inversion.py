@@ -1,0 +1,172 @@
+"""In-domain inversion as a method: the encoder's codes, then a regularised optimisation (section 3.2, Eq. 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from baselines.idinvert.encoder import InDomainEncoder
+from baselines.idinvert.vgg16 import VGG16
+from fse.checkpoints.checkpoint import official_network
+from fse.checkpoints.reader import read_checkpoint
+from fse.editing import move_codes
+from fse.generators.families import read_generator
+from fse.generators.style_generator import StyleGenerator
+from fse.inversion import Inversion
+from fse.refusal import Refusal
+
+Network = TypeVar("Network", InDomainEncoder, VGG16)
+
+
+@dataclass(frozen=True)
+class InDomainWeights:
+    """Official weights of the optimisation's three terms."""
+
+    pixel: float = 1.0
+    perceptual: float = 5e-5
+    domain: float = 2.0
+
+
+class InDomainLosses(NamedTuple):
+    """The optimisation's terms, unweighted, each a mean square for every picture (B,).
+
+    Attributes
+    ----------
+    pixel : Tensor
+        Of G(w) - x.
+    perceptual : Tensor
+        Of the feature network's outputs.
+    domain : Tensor
+        Of w - E(G(w)): what the encoder would not have given is not of the domain.
+    """
+
+    pixel: Tensor
+    perceptual: Tensor
+    domain: Tensor
+
+
+class CodesFromOffsets(nn.Module):
+    """An encoder of offsets from the mean code, as pSp's kind are, made one of codes."""
+
+    mean_code: Tensor
+
+    def __init__(self, encoder: nn.Module, mean_code: Tensor) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("mean_code", mean_code, persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        codes: Tensor = self.encoder(pictures) + self.mean_code
+        return codes
+
+
+class InDomainInverter:
+    """G(w), with w from the encoder and then fitted to the picture by Adam.
+
+    Each picture's optimisation is its own: losses are summed over the batch, and Adam works on single entries.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        pictures (B, 3, R, R) -> codes (B, N, 512); one of offsets goes into :class:`CodesFromOffsets`. Put into
+        evaluation mode, as batch statistics would tie the pictures of a batch together.
+    generator : StyleGenerator
+        On the same device.
+    features : nn.Module
+        pictures (B, 3, R, R) -> the features (B, ...) that the perceptual term compares. Put into evaluation mode.
+    steps : int
+        Of the optimisation; 0 gives the encoder's codes.
+    learning_rate : float
+        Adam's, in units of the codes.
+    weights : InDomainWeights
+        Of the terms.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        generator: StyleGenerator,
+        features: nn.Module,
+        *,
+        steps: int = 100,
+        learning_rate: float = 0.01,
+        weights: InDomainWeights | None = None,
+    ) -> None:
+        self.encoder = encoder.eval()
+        self.generator = generator
+        self.features = features.eval()
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.weights = weights or InDomainWeights()
+
+    def invert(self, pictures: Tensor) -> Inversion:
+        """pictures (B, 3, R, R) in [-1, 1] -> codes and G(w). Works within ``no_grad`` and ``inference_mode``, too."""
+        with torch.inference_mode(False), torch.no_grad():
+            pictures = pictures.detach().clone()  # gradients cannot pass by a tensor born in inference mode
+            codes = self.encoder(pictures)
+            if self.steps:
+                codes = self._optimised(codes, pictures, self.features(pictures))
+            return Inversion(codes, None, self.generator.synthesize(codes))
+
+    @torch.no_grad()
+    def edit(self, inversion: Inversion, direction: Tensor, strength: float) -> Tensor:
+        """G(w + strength * direction)."""
+        return self.generator.synthesize(move_codes(inversion.codes, direction, strength))
+
+    def losses(self, codes: Tensor, pictures: Tensor, features: Tensor) -> InDomainLosses:
+        """Of codes (B, N, 512) for pictures (B, 3, R, R), whose features are known; gradients reach the codes."""
+        found = self.generator.synthesize(codes)
+        return InDomainLosses(
+            _mean_square(found, pictures),
+            _mean_square(self.features(found), features),
+            _mean_square(codes, self.encoder(found)),
+        )
+
+    def total(self, losses: InDomainLosses) -> Tensor:
+        """The weighted sum of the terms (B,)."""
+        weights = self.weights
+        return weights.pixel * losses.pixel + weights.perceptual * losses.perceptual + weights.domain * losses.domain
+
+    @torch.enable_grad()
+    def _optimised(self, start: Tensor, pictures: Tensor, features: Tensor) -> Tensor:
+        codes = start.clone().requires_grad_()
+        optimiser = torch.optim.Adam([codes], self.learning_rate)
+        for _ in range(self.steps):
+            total = self.total(self.losses(codes, pictures, features)).sum()
+            (codes.grad,) = torch.autograd.grad(total, codes)  # the networks' parameters get none
+            optimiser.step()
+        return codes.detach()
+
+
+def _mean_square(a: Tensor, b: Tensor) -> Tensor:
+    return mse_loss(a, b, reduction="none").flatten(1).mean(1)
+
+
+def load_official_idinvert(generator_path: Path, encoder_path: Path, vgg_path: Path) -> InDomainInverter:
+    """The official method out of ``styleganinv_X_generator.pth``, ``styleganinv_X_encoder.pth`` and ``vgg16.pth``.
+
+    Raises
+    ------
+    Refusal
+        When a file cannot be read, holds another network, or encoder and generator do not belong together.
+    """
+    generator = read_generator(generator_path)
+    encoder = _load(InDomainEncoder, encoder_path, "obtain styleganinv_ffhq256_encoder.pth again")
+    features = _load(VGG16, vgg_path, "obtain vgg16.pth of idinvert_pytorch again")
+    made, taken = (encoder.size.resolution, encoder.size.num_codes), (generator.resolution, generator.num_codes)
+    if made != taken:
+        raise Refusal(
+            f"{encoder_path} encodes {made[0]} px to {made[1]} codes and {generator_path} generates {taken[0]} px "
+            f"from {taken[1]}; choose an encoder and a generator of one model"
+        )
+    return InDomainInverter(encoder, generator, features)
+
+
+def _load(kind: type[Network], path: Path, remedy: str) -> Network:
+    checkpoint = read_checkpoint(path)
+    return official_network(kind, checkpoint.tensors, checkpoint.options, path, remedy)
