@@ -3,8 +3,8 @@
 The textbook's: kernels scaled and normalised for each sample and run as one grouped convolution, then the filtered
 leaky ReLU by its definition: zeros inserted, padding, one filter for every channel (a grouped convolution), the
 nonlinearity, a filter again, decimation. ``dense`` takes every filter as a two-dimensional one, ``separable`` those
-that are separable as two passes, which is the more demanding comparison. All have the same weights and give the same
-picture, which is checked first. They run in turn, and the median counts.
+that are separable as two passes; which is faster depends on the size, so both run. All have the same weights and give
+the same picture, which is checked first. They run in turn, and the median counts.
 """
 
 from __future__ import annotations

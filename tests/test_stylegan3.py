@@ -283,9 +283,14 @@ class TestSizeOf:
         [
             ({"c_dim": 10}, "c_dim is 10"),
             ({"channel_base": 64}, r"synthesis\.L0_36_6|is missing"),
-            ({"channel_base": "all"}, "cannot be built"),
-            ({"first_stopband": -1}, "cannot be built"),
-            ({"first_cutoff": 0}, "cannot be built"),
+            ({"mapping_kwargs": {"num_layers": 2, "lr_multiplier": 1}}, "lr_multiplier is 1"),
+            ({"conv_clamp": "all"}, "conv_clamp='all', no positive number"),
+            ({"first_stopband": -1}, "first_stopband=-1, no positive number"),
+            ({"channel_max": None}, "channel_max=None, no positive number"),
+            ({"first_cutoff": float("inf")}, "cannot be built|is missing"),
+            ({"last_stopband_rel": float("nan")}, "no positive number"),
+            ({"num_critical": 1.5}, "num_critical"),
+            ({"filter_size": 2.5}, "filter_size"),
             ({"num_critical": 4}, "num_critical"),
             ({"filter_size": 10**9}, "filter_size"),
             ({"margin_size": 3}, "is missing"),
@@ -294,6 +299,15 @@ class TestSizeOf:
     def test_arguments_of_another_network(self, arguments: dict[str, Any], reason: str) -> None:
         with pytest.raises(Refusal, match=reason):
             StyleGAN3.size_of(tiny().state_dict(), arguments)
+
+    def test_too_few_layers(self) -> None:
+        state = {name: tensor for name, tensor in tiny().state_dict().items() if "L1_" not in name}
+        state = {
+            name: tensor for name, tensor in state.items() if not name.startswith(("synthesis.L2", "synthesis.L3"))
+        }
+        state["synthesis.L1_16_3.weight"] = state.pop("synthesis.L4_16_3.weight")
+        with pytest.raises(Refusal, match=r"num_critical must lie in 1\.\.0"):
+            StyleGAN3.size_of(state)
 
     def test_no_stylegan3(self) -> None:
         with pytest.raises(Refusal, match=r"synthesis\.L0_\.\.\. is missing"):

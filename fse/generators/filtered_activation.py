@@ -1,5 +1,5 @@
 """StyleGAN3's nonlinearity without aliasing (Karras et al. 2021, "Alias-Free Generative Adversarial Networks", section
-3), and the design of its low-pass filters (appendix C.1)."""
+3, configuration F), and the design of its low-pass filters (appendix C)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch.nn.functional import leaky_relu_
 from fse.generators.resampling import upfirdn
 
 TILE_CHANNELS, TILE_BYTES = 32, 2**24
+"""Of the upsampled picture. Up to 32 MB the C library gives memory out again; beyond, it asks the kernel for new."""
 
 
 def low_pass_filter(taps: int, cutoff: float, half_width: float, rate: float, radial: bool = False) -> Tensor:

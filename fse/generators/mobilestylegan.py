@@ -21,6 +21,7 @@ from torch.nn.functional import conv2d, leaky_relu, leaky_relu_, linear
 
 from fse.checkpoints.openvino_ir import Constant, read_constants
 from fse.checkpoints.shapes import consecutive, kernel_shape
+from fse.generators.modulated_conv import modulated_conv
 from fse.generators.wavelet import inverse_haar
 from fse.refusal import Refusal
 from fse.sized_network import SizedNetwork
@@ -71,11 +72,10 @@ class StyledConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, c_out, 1, 1))
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
-        x = x * self.modulation(code)
-        if self.depthwise is None:
-            x = conv2d(x, self.weight, padding=1)
-        else:
-            x = conv2d(conv2d(x, self.depthwise, padding=1, groups=x.shape[1]), self.weight)
+        kernel = self.weight if self.depthwise is None else self.depthwise
+        x = modulated_conv(x, kernel, self.modulation(code).flatten(1), demodulate=False, padding=1)
+        if self.depthwise is not None:
+            x = conv2d(x, self.weight)
         # In place, which the convolutions' gradients allow: allocation is a good part of the time on a CPU.
         return leaky_relu_(x.add_(self.noise).add_(self.bias), SLOPE)
 

@@ -29,7 +29,7 @@ def modulated_conv(
     x : Tensor
         (B, I, H, W).
     weight : Tensor
-        (O, I, k, k).
+        (O, I, k, k); (O, 1, k, k) convolves each channel by itself.
     style : Tensor
         (B, I) factors of the input channels; a constant scale of the weight may be part of it.
     demodulate : bool
@@ -65,7 +65,9 @@ def modulated_conv(
     if up:
         x = conv_transpose2d(x, weight.transpose(0, 1), stride=2, padding=padding)
     else:
-        x = conv2d(x, weight, padding=padding)
+        x = conv2d(x, weight, padding=padding, groups=x.shape[1] // weight.shape[1])
+    if not demodulate and isinstance(gain, float) and gain == 1:
+        return x
     return x * factor if torch.is_grad_enabled() else x.mul_(factor)
 
 

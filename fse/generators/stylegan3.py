@@ -103,14 +103,18 @@ class StyleGAN3Size:
     def __post_init__(self) -> None:
         if self.resolution < 16 or self.resolution & (self.resolution - 1):
             raise ValueError(f"resolution must be a power of two from 16 on, not {self.resolution}")
-        if not 0 < self.num_critical < self.num_layers:
-            raise ValueError(f"num_critical must lie in 1..{self.num_layers - 1}, not {self.num_critical}")
-        for name, largest in {"filter_size": 64, "lrelu_upsampling": 8, "margin_size": 256}.items():
-            if not 0 < getattr(self, name) <= largest:
-                raise ValueError(f"{name} must lie in 1..{largest}, not {getattr(self, name)}")
+        ranges = {
+            "num_critical": range(1, self.num_layers),
+            "margin_size": range(1, 257),
+            "filter_size": range(1, 65),
+            "lrelu_upsampling": range(2, 9, 2),  # without it there would be no filters; radial ones have even lengths
+        }
+        for name, allowed in ranges.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must lie in {allowed.start}..{allowed.stop - 1}, not {getattr(self, name)}")
 
     def signal(self, layer: int) -> Signal:
-        """The output of a layer, 0..num_layers, the last to RGB; -1 is the input of layer 0 (appendix C.1, Table 5).
+        """The output of a layer, 0..num_layers, the last to RGB; -1 is the input of layer 0 (configuration T).
 
         Cutoff and stopband grow geometrically up to the picture's own, which the critically sampled layers have.
         """
@@ -147,7 +151,7 @@ class Mapping(nn.Sequential):
 
 
 class FourierInput(nn.Module):
-    """Sine waves over the picture and its margin, rotated and shifted as the code says, then mixed (section 3.2).
+    """Sine waves over the picture and its margin, rotated and shifted as the code says, then mixed (configuration H).
 
     ``transform`` is a further rotation and shift, of the user: a 3x3 matrix over homogeneous coordinates, in which the
     picture's width is 1.
@@ -351,7 +355,9 @@ class StyleGAN3(SizedNetwork):
             return found
 
         if options.get("c_dim", 0) != 0:
-            raise Refusal(f"the generator takes classes (c_dim is {options['c_dim']}), {kind}")
+            raise Refusal(f"the generator takes classes (c_dim is {options['c_dim']!r}), {kind}")
+        if (rate := (options.get("mapping_kwargs") or {}).get("lr_multiplier", 0.01)) != 0.01:
+            raise Refusal(f"the mapping network's lr_multiplier is {rate!r}, only 0.01 is read; give another file")
         layers = [found for name in tensors if (found := LAYER_WEIGHT.fullmatch(name))]
         if not layers:
             raise Refusal(f"the parameter synthesis.L0_... is missing, {kind}")
@@ -372,10 +378,13 @@ class StyleGAN3(SizedNetwork):
             "channel_base": shape(last[0], 3, None, 1, 1)[1] * resolution,
         }
         given = {name: options[name] for name in UNTRACED_ARGUMENTS if name in options}
+        for name, value in given.items():
+            if not (isinstance(value, int | float) and value > 0) and (name, value) != ("conv_clamp", None):
+                raise Refusal(f"the generator was built with {name}={value!r}, no positive number; give another file")
         try:
             size = StyleGAN3Size(**(traced | channels | given))
             names = [size.layer_name(layer) for layer in range(size.num_layers + 1)]
-        except (ArithmeticError, TypeError, ValueError) as error:
+        except (ArithmeticError, ValueError) as error:
             raise Refusal(f"the generator of this file cannot be built ({error}); give another file") from error
         for name in names:
             shape(f"synthesis.{name}.weight", None, None, None, None)
