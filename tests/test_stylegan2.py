@@ -370,6 +370,7 @@ class TestGenerator:
             ("conv1.conv.modulation.weight", None, "missing"),
             ("convs.0.conv.weight", None, "missing"),
             ("input.input", torch.zeros(16), r"has shape \(16,\)"),
+            ("input.input", torch.zeros(1, 0, 4, 4), r"has shape \(1, 0, 4, 4\)"),
             ("convs.2.conv.weight", torch.zeros(1, 8, 11, 3, 3), r"has shape \(1, 8, 11, 3, 3\)"),
             ("style.2.weight", torch.zeros(4, 4), r"has shape \(4, 4\)"),
         ],

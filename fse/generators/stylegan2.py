@@ -241,7 +241,8 @@ class StyleGAN2(SizedNetwork):
             if name not in tensors:
                 raise Refusal(f"the parameter {name} is missing, so this is no StyleGAN2 generator; give another file")
             found = tuple(tensors[name].shape)
-            if len(found) != len(shape) or any(s not in (None, f) for s, f in zip(shape, found, strict=True)):
+            matches = len(found) == len(shape) and all(s in (None, f) for s, f in zip(shape, found, strict=True))
+            if not matches or 0 in found:
                 raise Refusal(
                     f"the parameter {name} has shape {found}, which no StyleGAN2 generator has; give another file"
                 )
