@@ -213,6 +213,8 @@ class TestADA:
         arguments = {"c_dim": 0, "synthesis_kwargs": {"conv_clamp": 256}, "class_name": "Generator"}
         size, _ = stylegan2_from_ada(Golden("stylegan2_ada_64_map2").state(), arguments)
         assert size == StyleGAN2Size(64, (512, 512, 512, 512, 256), 512, 2, 256, raw_weights=True)
+        flat = {"conv_clamp": 256, "channel_base": 16384, "fused_modconv_default": "inference_only"}  # stylegan3's
+        assert stylegan2_from_ada(Golden("stylegan2_ada_64_map2").state(), flat)[0] == size
 
     @pytest.mark.parametrize(
         ("arguments", "named"),
@@ -222,6 +224,7 @@ class TestADA:
             ({"mapping_kwargs": {"lr_multiplier": 1}}, "lr_multiplier=1, not 0.01"),
             ({"magnitude_ema_beta": 0.999}, "magnitude_ema_beta=0.999, an argument that StyleGAN2-ADA does not have"),
             ({"synthesis_kwargs": {"conv_clamp": "all"}}, "conv_clamp='all'"),
+            ({"architecture": "resnet"}, "architecture='resnet', not 'skip'"),
         ],
     )
     def test_other_arguments(self, arguments: dict[str, object], named: str) -> None:

@@ -22,6 +22,7 @@ from torch.nn.functional import conv2d, leaky_relu, leaky_relu_, linear
 from fse.checkpoints.openvino_ir import Constant, read_constants
 from fse.checkpoints.shapes import consecutive, kernel_shape
 from fse.generators.modulated_conv import modulated_conv
+from fse.generators.style_generator import check_shapes
 from fse.generators.wavelet import inverse_haar
 from fse.refusal import Refusal
 from fse.sized_network import SizedNetwork
@@ -216,12 +217,9 @@ class MobileStyleGAN(SizedNetwork):
 
     def synthesize(self, codes: Tensor, feature: Tensor | None = None) -> Tensor:
         """codes (B, N, 512) -> picture (B, 3, R, R); ``feature`` replaces the output of convolution K."""
-        if codes.shape[1:] != (self.num_codes, CODE_DIM):
-            raise ValueError(f"codes must be (B, {self.num_codes}, {CODE_DIM}), not {tuple(codes.shape)}")
+        check_shapes(self, codes, feature)
         if feature is None:
             feature = self.feature(codes)
-        elif feature.shape[1:] != self.feature_shape:
-            raise ValueError(f"feature must be (B, {self.feature_shape}), not {tuple(feature.shape)}")
         x = feature
         if self.feature_layer < 2 * len(self.blocks) + 1:
             x = self.features(codes, self.feature_layer + 1, x=feature)

@@ -29,7 +29,7 @@ def modulated_conv(
     x : Tensor
         (B, I, H, W).
     weight : Tensor
-        (O, I, k, k); (O, 1, k, k) convolves each channel by itself.
+        (O, I, k, k); (O, 1, k, k) convolves each channel by itself, without ``demodulate``.
     style : Tensor
         (B, I) factors of the input channels; a constant scale of the weight may be part of it.
     demodulate : bool

@@ -60,3 +60,11 @@ class StyleGenerator(Protocol):
     def feature(self, codes: Tensor) -> Tensor:
         """codes (B, N, 512) -> output of convolution K (B, C, H, W): G(w^{1:K}) of the paper's Eq. (1), (4)."""
         ...
+
+
+def check_shapes(generator: StyleGenerator, codes: Tensor, feature: Tensor | None) -> None:
+    """ValueError when codes or feature are not what ``generator.synthesize`` takes."""
+    if codes.shape[1:] != (generator.num_codes, generator.code_dim):
+        raise ValueError(f"codes must be (B, {generator.num_codes}, {generator.code_dim}), not {tuple(codes.shape)}")
+    if feature is not None and feature.shape[1:] != generator.feature_shape:
+        raise ValueError(f"feature must be (B, {generator.feature_shape}), not {tuple(feature.shape)}")

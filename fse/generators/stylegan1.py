@@ -14,6 +14,7 @@ from torch.nn.functional import batch_norm, conv2d, conv_transpose2d, leaky_relu
 
 from fse.checkpoints.shapes import consecutive, kernel_shape
 from fse.generators.mapping import PixelNorm
+from fse.generators.style_generator import check_shapes
 from fse.refusal import Refusal
 from fse.sized_network import SizedNetwork
 
@@ -348,12 +349,9 @@ class StyleGAN1(SizedNetwork):
 
     def synthesize(self, codes: Tensor, feature: Tensor | None = None) -> Tensor:
         """codes (B, N, 512) -> picture (B, 3, R, R); ``feature`` replaces the output of convolution K."""
-        if codes.shape[1:] != (self.num_codes, CODE_DIM):
-            raise ValueError(f"codes must be (B, {self.num_codes}, {CODE_DIM}), not {tuple(codes.shape)}")
+        check_shapes(self, codes, feature)
         if feature is None:
             feature = self.feature(codes)
-        elif feature.shape[1:] != self.feature_shape:
-            raise ValueError(f"feature must be (B, {self.feature_shape}), not {tuple(feature.shape)}")
         x = self.features(codes, self.feature_layer + 1, x=feature)
         picture: Tensor = self.synthesis.get_submodule(f"output{self.num_codes // 2 - 1}")(x)
         return picture.tanh() if self.size.tanh else picture

@@ -20,6 +20,7 @@ from torch.nn.functional import leaky_relu_
 from fse.generators.mapping import EqualLinear, Mapping
 from fse.generators.modulated_conv import modulated_conv
 from fse.generators.resampling import upfirdn
+from fse.generators.style_generator import check_shapes
 from fse.refusal import Refusal
 from fse.sized_network import SizedNetwork
 
@@ -291,10 +292,7 @@ class StyleGAN2(SizedNetwork):
         ``noise`` is a picture for each convolution, to be added in the place of the stored one; each may have any shape
         that broadcasts to (B, 1, H, W), so ``[torch.zeros(1)] * (N - 1)`` is none.
         """
-        if codes.shape[1:] != (self.num_codes, self.code_dim):
-            raise ValueError(f"codes must be (B, {self.num_codes}, {self.code_dim}), not {tuple(codes.shape)}")
-        if feature is not None and feature.shape[1:] != self.feature_shape:
-            raise ValueError(f"feature must be (B, {self.feature_shape}), not {tuple(feature.shape)}")
+        check_shapes(self, codes, feature)
         x, picture = self.input(len(codes)), None
         owned = False  # x is this method's own, so the next layer may overwrite it
         for k, (conv, noise_picture) in enumerate(self._convolutions(noise), 1):

@@ -35,6 +35,7 @@ OTHERS = {
     # These have no effect: on class labels, which there are none of; on training; on the precision, which is the
     # caller's choice here (autocast).
     *("mapping_kwargs.embed_features", "mapping_kwargs.w_avg_beta", "synthesis_kwargs.num_fp16_res"),
+    "synthesis_kwargs.fused_modconv_default",
 }
 
 LAYER = re.compile(r"synthesis\.b(\d{1,4})\.(?:(conv0|conv1|torgb)\.)?([a-z_.]+)")
@@ -74,11 +75,16 @@ def stylegan2_from_ada(
     Refusal
         When an argument or a tensor is not of a network that can be built here: nothing is left out in silence.
     """
-    arguments = _flat(options)
+    # NVIDIA's stylegan3 repository writes StyleGAN2 too, with the synthesis network's arguments among the others.
+    known = SUPPORTED.keys() | OTHERS
+    arguments = {
+        f"synthesis_kwargs.{name}" if f"synthesis_kwargs.{name}" in known else name: value
+        for name, value in _flat(options).items()
+    }
     for name, value in arguments.items():
-        if name not in SUPPORTED.keys() | OTHERS or value != SUPPORTED.get(name, value):
-            known = f"not {SUPPORTED[name]!r}" if name in SUPPORTED else "an argument that StyleGAN2-ADA does not have"
-            raise Refusal(f"the generator was built with {name}={value!r}, {known}; give another file")
+        if name not in known or value != SUPPORTED.get(name, value):
+            wanted = f"not {SUPPORTED[name]!r}" if name in SUPPORTED else "an argument that StyleGAN2-ADA does not have"
+            raise Refusal(f"the generator was built with {name}={value!r}, {wanted}; give another file")
     clamp = arguments.get(CLAMP)
     if clamp is not None and not (isinstance(clamp, int | float) and clamp > 0):
         raise Refusal(f"the generator was built with {CLAMP}={clamp!r}, which is no limit; give another file")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fse.generators.filtered_activation import filtered_leaky_relu, low_pass_filter
 from fse.generators.mapping import EqualLinear, MappingLayer, PixelNorm
 from fse.generators.modulated_conv import modulated_conv
+from fse.generators.style_generator import check_shapes
 from fse.refusal import Refusal
 from fse.sized_network import SizedNetwork
 
@@ -407,10 +408,7 @@ class StyleGAN3(SizedNetwork):
 
     def synthesize(self, codes: Tensor, feature: Tensor | None = None) -> Tensor:
         """codes (B, N, 512) -> picture (B, 3, R, R); ``feature`` replaces the output of convolution K."""
-        if codes.shape[1:] != (self.num_codes, self.code_dim):
-            raise ValueError(f"codes must be (B, {self.num_codes}, {self.code_dim}), not {tuple(codes.shape)}")
-        if feature is not None and feature.shape[1:] != self.feature_shape:
-            raise ValueError(f"feature must be (B, {self.feature_shape}), not {tuple(feature.shape)}")
+        check_shapes(self, codes, feature)
         x = self.feature(codes) if feature is None else feature.contiguous(memory_format=torch.channels_last)
         x = self._layers(x, codes, self.feature_layer, self.size.num_layers + 1, owned=feature is None)
         return x * self.size.output_scale
