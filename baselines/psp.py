@@ -23,7 +23,7 @@ from fse.checkpoints.shapes import consecutive, kernel_shape
 from fse.generators.style_generator import StyleGenerator
 from fse.inverter import CodesInverter
 from fse.losses import MultiScalePerceptualLoss, pixel_loss, reduce
-from fse.objective import Batch, Terms, codes_for
+from fse.objective import Batch, Critic, Estimate, Pass, codes_for
 from fse.perceptual import STLPIPS
 from fse.refusal import Refusal
 from fse.trunk import Trunk, TrunkSize, ir_size
@@ -157,6 +157,9 @@ class PSPWeights:
 class PSPObjective(nn.Module):
     """pSp's losses, with the same warm start, data and perceptual network as every method here."""
 
+    passes = 1
+    critic: Critic | None
+
     def __init__(
         self,
         encoder: PyramidEncoder,
@@ -171,12 +174,22 @@ class PSPObjective(nn.Module):
         self.perceptual = perceptual
         self.scales = MultiScalePerceptualLoss(perceptual, sides)
         self.weights = weights
+        self.critic = None
 
-    def forward(self, batch: Batch, generator: StyleGenerator | None) -> Terms:
-        codes = self.network(batch.pictures).float() + self.generator.mean_code
+    def forward(self, batch: Batch, generator: StyleGenerator | None, before: Estimate | None = None) -> Pass:
+        codes = self.offsets(batch.pictures, batch.progress) + self.generator.mean_code
+        return self.judge(batch, generator, codes)
+
+    def offsets(self, seen: Tensor, progress: float) -> Tensor:
+        """What the encoder makes of its input at ``progress``: (B, N, 512)."""
+        offsets: Tensor = self.network(seen).float()
+        return offsets
+
+    def judge(self, batch: Batch, generator: StyleGenerator | None, codes: Tensor) -> Pass:
+        """The losses of codes (B, N, 512), and their estimate unless this is the warm start."""
         if generator is None:
             loss = mse_loss(codes[batch.synthetic], batch.codes)
-            return {"codes": loss, "loss": loss}
+            return Pass({"codes": loss, "loss": loss})
         target = reduce(batch.pictures, generator.resolution)
         picture = generator.synthesize(codes_for(generator, codes)).float()
         terms = {
@@ -184,7 +197,7 @@ class PSPObjective(nn.Module):
             "perceptual": self.scales(picture, self.scales.target(target)),
         }
         terms["loss"] = self.weights.pixel * terms["mse"] + self.weights.perceptual * terms["perceptual"]
-        return terms
+        return Pass(terms, Estimate(codes.detach(), picture.detach()))
 
     @torch.no_grad()
     def reconstructions(self, pictures: Tensor) -> dict[str, Tensor]:

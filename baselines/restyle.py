@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from baselines.psp import PyramidEncoder, PyramidSize, read_official_encoder
+from baselines.e4e import E4EObjective, E4EWeights
+from baselines.psp import PSPObjective, PSPWeights, PyramidEncoder, PyramidSize, read_official_encoder
+from fse.checkpoints.network_file import read_network
 from fse.editing import move_codes
 from fse.generators.style_generator import StyleGenerator
 from fse.inversion import Inversion
+from fse.objective import Batch, Estimate, Pass
+from fse.perceptual import STLPIPS
 from fse.trunk import TrunkSize
 
 RESTYLE_PSP = PyramidSize(trunk=TrunkSize(input_channels=6, form="ir_se"), pyramid=False)
@@ -87,6 +91,90 @@ class IterativeInverter:
     def edit(self, inversion: Inversion, direction: Tensor, strength: float) -> Tensor:
         """G(w + strength * direction)."""
         return self.generator.synthesize(move_codes(inversion.codes, direction, strength))
+
+
+class ReStyleObjective(nn.Module):
+    """The losses of pSp or e4e after each iteration of a step; the warm start is the first iteration.
+
+    Gradients flow within an iteration only. An estimate from a generator smaller than the encoder's pictures is
+    enlarged to them.
+
+    Parameters
+    ----------
+    encoder : PyramidEncoder
+        With six input channels; progressive with e4e's losses.
+    generator : StyleGenerator
+        Frozen, at the pictures' resolution.
+    perceptual : STLPIPS
+        Frozen.
+    sides : sequence of int
+        Scales of the perceptual loss, in pixels.
+    weights : PSPWeights or E4EWeights
+        Which of the two methods' losses, and their weights.
+    passes : int
+        Iterations of a training step; 5 officially.
+    iterations : int
+        Of a reconstruction.
+    """
+
+    def __init__(
+        self,
+        encoder: PyramidEncoder,
+        generator: StyleGenerator,
+        perceptual: STLPIPS,
+        sides: Sequence[int],
+        weights: PSPWeights | E4EWeights,
+        passes: int,
+        iterations: int = 5,
+    ) -> None:
+        super().__init__()
+        self.network = encoder
+        self.losses: PSPObjective
+        if isinstance(weights, E4EWeights):
+            self.losses = E4EObjective(encoder, generator, perceptual, sides, weights)
+        else:
+            self.losses = PSPObjective(encoder, generator, perceptual, sides, weights)
+        self.critic = self.losses.critic
+        self.generator = generator
+        self.passes = passes
+        self.iterations = iterations
+        with torch.no_grad():
+            self.average = nn.Buffer(average_picture(generator, encoder.size.side), persistent=False)
+
+    def forward(self, batch: Batch, generator: StyleGenerator | None, before: Estimate | None = None) -> Pass:
+        side, mean = self.network.size.side, self.generator.mean_code
+        codes, picture = (before.codes, before.picture) if before else (mean, self.average.expand_as(batch.pictures))
+        codes = codes + self.losses.offsets(torch.cat((batch.pictures, picture), 1), batch.progress)
+        terms, estimate = self.losses.judge(batch, generator, codes)
+        if estimate is not None:
+            estimate = Estimate(codes.detach(), _at_side(estimate.picture, side))
+        return Pass(terms, estimate)
+
+    @torch.no_grad()
+    def reconstructions(self, pictures: Tensor) -> dict[str, Tensor]:
+        """G(w) after one iteration as ``first``, and after the last one as ``codes``."""
+        inversions = list(refine(self.network, self.generator, pictures, self.average, self.iterations))
+        return {"first": inversions[0].picture.float(), "codes": inversions[-1].picture.float()}
+
+
+def _at_side(picture: Tensor, side: int) -> Tensor:
+    if picture.shape[-1] >= side:
+        return adaptive_avg_pool2d(picture, side)
+    return interpolate(picture, size=(side, side), mode="bilinear")
+
+
+def load_restyle_psp(generator: StyleGenerator, weights: Path) -> IterativeInverter:
+    """ReStyle on pSp with the trained weights ``restyle_psp.safetensors`` of the folder ``weights``."""
+    return _load(generator, weights / "restyle_psp.safetensors")
+
+
+def load_restyle_e4e(generator: StyleGenerator, weights: Path) -> IterativeInverter:
+    """ReStyle on e4e with the trained weights ``restyle_e4e.safetensors`` of the folder ``weights``."""
+    return _load(generator, weights / "restyle_e4e.safetensors")
+
+
+def _load(generator: StyleGenerator, path: Path) -> IterativeInverter:
+    return IterativeInverter(read_network(path, PyramidEncoder).to(generator.mean_code.device), generator)
 
 
 def load_official_restyle(path: Path) -> IterativeInverter:

@@ -18,7 +18,7 @@ from eval.profile import Profile
 from fse.objective import Batch
 from fse.training import compiled
 from pipelines.parameters import read_parameters
-from pipelines.train import OBJECTIVES
+from pipelines.objectives import OBJECTIVES, Ingredients
 
 MODES: dict[str, Literal["32-true", "bf16-mixed"]] = {"plain": "32-true", "as run": "bf16-mixed"}
 
@@ -39,14 +39,14 @@ def main() -> None:
         for name, generator in {"128 px": coarse, "256 px": fine}.items():
             for mode, precision in MODES.items():
                 fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
-                objective = OBJECTIVES[method](fine, profile.perceptual(), parameters)
+                objective = OBJECTIVES[method](Ingredients(fine, profile.perceptual(), parameters, profile.weights))
                 assert isinstance(objective, nn.Module)
                 used = generator if mode == "plain" else compiled(generator)
                 seconds = []
                 for _ in range(arguments.steps + 1):
                     started = time.perf_counter()
                     with fabric.autocast():
-                        loss = objective(Batch(pictures, codes), used)["loss"]
+                        loss = objective(Batch(pictures, codes), used).terms["loss"]
                     loss.backward()
                     seconds.append(time.perf_counter() - started)
                 mean = sum(seconds[1:]) / arguments.steps  # the first step compiles

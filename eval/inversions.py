@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,19 +12,35 @@ from rich.console import Console
 from rich.progress import track
 
 from eval.profile import Profile
+from eval.provenance import code_sha256, sha256
 from fse.pictures import read_picture, write_picture
+
+MADE = "made.json"
 
 
 @torch.no_grad()  # and not inference mode: methods that optimise need tensors that gradients can pass
 def invert_pictures(sources: Sequence[Path], out: Path, method: str, profile: Profile, *, batch: int = 8) -> None:
     """Write every source's reconstruction by ``method`` to ``out/NAME.png`` (8 bits, clamped).
 
-    What the metrics see is what a person sees: the file, not the network's floating-point output.
+    What the metrics see is what a person sees: the file, not the network's floating-point output. ``out/made.json``
+    says what each file was made of, so that an interrupted call goes on where it stopped: a file is made again when
+    its source, the trained weights or the code has changed.
     """
+    record = out / MADE
+    weights = hashlib.sha256(f"{method} {sha256(profile.weights)} {code_sha256()}".encode()).hexdigest()[:16]
+    made: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    keys = {path: f"{hashlib.sha256(path.read_bytes()).hexdigest()[:16]} {weights}" for path in sources}
+    missing = [
+        path for path in sources if made.get(path.stem) != keys[path] or not (out / f"{path.stem}.png").is_file()
+    ]
+    if not missing:
+        return
     inverter = profile.method(method)
-    starts = range(0, len(sources), batch)
+    starts = range(0, len(missing), batch)
     for start in track(starts, f"inverting {out.name} with {method}", console=Console(stderr=True)):
-        paths = sources[start : start + batch]
+        paths = missing[start : start + batch]
         pictures = torch.stack([read_picture(path, profile.resolution) for path in paths]).to(profile.device)
         for path, picture in zip(paths, inverter.invert(pictures).picture.cpu(), strict=True):
             write_picture(picture, out / f"{path.stem}.png")
+            made[path.stem] = keys[path]
+        record.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -2,13 +2,16 @@
 
 Of each set two files are written: ``SET.csv``, one row a picture and method, and ``SET.json``, the means with their
 intervals, the counts behind them, the metrics' names and directions, and what failed. Tables, figures and reports
-read these and need no network, so that rendering anew costs seconds.
+read these and need no network, so that rendering anew costs seconds. While a set is being measured, every batch's
+outcome is kept in ``.parts/``, so that a run that was stopped goes on with the next batch.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,10 +20,10 @@ from typing import Any
 import pandas as pd
 import torch
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 from torch import Tensor
 
-from eval.metrics.suite import OK, Suite
+from eval.metrics.suite import OK, Part, Suite
 from fse.pictures import read_picture
 from fse.refusal import Refusal
 
@@ -50,13 +53,53 @@ class SetMeasurements:
     failures: list[dict[str, str]]
 
 
+class Parts:
+    """What an interrupted run has measured so far, a file a batch.
+
+    A file's name is the hash of all that its outcome depends on: the pictures' bytes, the metrics, and ``basis``
+    (the code and what else the metrics read). What has changed since is measured again.
+    """
+
+    def __init__(self, folder: Path, basis: str) -> None:
+        self.folder = folder
+        self.basis = basis
+
+    def path(self, sources: Sequence[Path], inversions: Mapping[str, Sequence[Path]]) -> Path:
+        """Of the batch of these sources, METHOD -> its reconstructions."""
+        digest = hashlib.sha256(self.basis.encode())
+        for method, paths in {"": sources, **inversions}.items():
+            for path in paths:
+                content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "absent"
+                digest.update(f"{method}/{path.name} {content}\n".encode())
+        return self.folder / f"{digest.hexdigest()}.pt"
+
+    def read(self, path: Path) -> list[Part] | None:
+        """None where the batch was not measured, or its file is damaged."""
+        try:
+            return [Part(**values) for values in torch.load(path, weights_only=True)]
+        except Exception:  # bytes that are no tensors can end in any exception; measuring again is always right
+            return None
+
+    def write(self, path: Path, parts: Sequence[Part]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".unfinished")
+        torch.save([asdict(part) for part in parts], unfinished)
+        unfinished.replace(path)
+
+    def remove(self) -> None:
+        """When all is measured."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
 def measure(
     sources: Sequence[Path],
     inversions: Mapping[str, Path],
     suite: Suite,
     *,
     resolution: int,
-    batch: int = 16,
+    batch: int = 8,
+    subsets: Mapping[str, int] | None = None,
+    parts: Parts | None = None,
     progress: str = "measuring",
 ) -> None:
     """Every inversion against its source, in one pass, in memory that does not grow with the number of pictures.
@@ -70,53 +113,72 @@ def measure(
     suite : Suite
         Receives the pictures. One that cannot be read, or has no inversion, is reported to it as failed with the
         reason; the others go on.
+    subsets : mapping, optional
+        METHOD -> number of sources, the first ones, that it is measured on; the others of the methods on all.
+    parts : Parts, optional
+        Where outcomes are kept until all is measured, and looked for first.
 
     Raises
     ------
     Refusal
         A method has no inversion that can be read.
     """
-    pending: dict[str, tuple[Tensor, dict[str, Tensor]]] = {}
-    measured: dict[str, int] = dict.fromkeys(inversions, 0)
-    reasons: dict[str, str] = {}
-    for path in track(sources, progress, console=Console(stderr=True)):
+    limits = {method: (subsets or {}).get(method, len(sources)) for method in inversions}
+    reasons = dict.fromkeys(inversions, "there is no picture")  # of methods that nothing was measured of
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(progress, total=len(sources))
+        for start in range(0, len(sources), batch):
+            taken, found = sources[start : start + batch], dict[str, list[Path]]()
+            for method, folder in inversions.items():
+                inside = max(0, limits[method] - start)
+                found[method] = [folder / f"{path.stem}.png" for path in taken[:inside]]
+                for path in taken[inside:]:
+                    suite.leave_out(path.stem, method)
+            kept = parts.path(taken, found) if parts else None
+            outcome = parts.read(kept) if parts and kept else None
+            if outcome is None:
+                outcome = _outcome(taken, found, suite, resolution)
+                if parts and kept:
+                    parts.write(kept, outcome)
+            for part in outcome:
+                suite.add(part)
+                for (_, method), row in part.rows.items():
+                    if row.keys() != {"status"}:
+                        reasons.pop(method, None)
+                    elif start == 0 and method in reasons:
+                        reasons[method] = str(row["status"])
+            bar.advance(task, len(taken))
+    for method, reason in reasons.items():
+        raise Refusal(f"nothing of {method!r} can be measured ({reason}): run `make repro`, which makes inversions")
+
+
+def _outcome(
+    sources: Sequence[Path], inversions: Mapping[str, Sequence[Path]], suite: Suite, resolution: int
+) -> list[Part]:
+    """Of a batch: a part for the pictures that have readable inversions by the same methods, and one for failures."""
+    failed = Part({})
+    groups: dict[tuple[str, ...], list[tuple[str, Tensor, dict[str, Tensor]]]] = {}
+    for index, path in enumerate(sources):
+        files = {method: paths[index] for method, paths in inversions.items() if index < len(paths)}
         try:
             source = read_picture(path, resolution)
         except Refusal as refusal:
-            for method in inversions:
-                suite.fail(path.stem, method, str(refusal))
-                reasons.setdefault(method, str(refusal))
+            failed.rows.update({(path.stem, method): {"status": str(refusal)} for method in files})
             continue
         found = {}
-        for method, folder in inversions.items():
+        for method, file in files.items():
             try:
-                found[method] = read_picture(folder / f"{path.stem}.png", resolution)
-                measured[method] += 1
+                found[method] = read_picture(file, resolution)
             except Refusal as refusal:
-                suite.fail(path.stem, method, str(refusal))
-                reasons.setdefault(method, str(refusal))
-        if not found:
-            continue
-        if found.keys() != next((kept.keys() for _, kept in pending.values()), found.keys()):
-            _flush(pending, suite)
-        pending[path.stem] = (source, found)
-        if len(pending) == batch:
-            _flush(pending, suite)
-    _flush(pending, suite)
-    for method, count in measured.items():
-        if count == 0:
-            reason = reasons.get(method, "there is no picture")
-            raise Refusal(f"nothing of {method!r} can be measured ({reason}): run `make repro`, which makes inversions")
-
-
-def _flush(pending: dict[str, tuple[Tensor, dict[str, Tensor]]], suite: Suite) -> None:
-    """Hand the collected pictures, which all have inversions by the same methods, to the suite."""
-    if pending:
-        methods = next(iter(pending.values()))[1]
-        source = torch.stack([picture for picture, _ in pending.values()])
-        found = {method: torch.stack([kept[method] for _, kept in pending.values()]) for method in methods}
-        suite.update(list(pending), source, found)
-        pending.clear()
+                failed.rows[path.stem, method] = {"status": str(refusal)}
+        if found:
+            groups.setdefault(tuple(found), []).append((path.stem, source, found))
+    outcome = [failed] if failed.rows else []
+    for methods, group in groups.items():
+        names, sources_, found_ = zip(*group, strict=True)
+        stacked = {method: torch.stack([found[method] for found in found_]) for method in methods}
+        outcome.append(suite.measure(names, torch.stack(sources_), stacked))
+    return outcome
 
 
 def write(suite: Suite, name: str, folder: Path) -> SetMeasurements:

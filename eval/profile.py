@@ -48,4 +48,4 @@ class Profile:
 
     def method(self, name: str, generator: MobileStyleGAN | None = None) -> InversionMethod:
         """A trained method, for ``generator`` or a fresh one."""
-        return load_method(name, generator or self.generator(), self.weights)
+        return load_method(name, generator or self.generator(), self.weights, self.assets)

@@ -21,10 +21,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from eval import figures, measurement
-from eval.curves import svg, training_curves
+from eval.contest import METHODS, SETS, Places
+from eval.costs import TRAINED_AS
+from eval.curves import settled_sentences, svg, training_curves
 from eval.figures import caption, error_grid
 from eval.profile import Profile
-from eval.table1 import METHODS, SETS, Places, origin_of, read_parameters, render, table_of
+from eval.table1 import origin_of, read_parameters, render
 from eval.tables import ABSENT, Table
 from fse.pictures import list_pictures, open_picture
 from fse.refusal import exit_on_refusal
@@ -59,10 +61,12 @@ def report(
     ``parameters`` go into the provenance, beside the hashes of assets, weights and test sets.
     """
     origin = origin_of(places, profile, sets, parameters)
-    render(places, origin, sets=sets, profile=profile.name)
-    sections = [_section(places, profile, name) for name in sets]
-    logs = {path.stem: pd.read_csv(path) for path in sorted((places.reports / "training").glob("*.csv"))}
-    curves = training_curves(logs, {method: label.partition(",")[0] for method, label in METHODS.items()})
+    rendered = render(places, origin, sets=sets, profile=profile.name)
+    sections = [_section(places, profile, name, table) for name, table in zip(sets, rendered.tables, strict=True)]
+    trained = [method for method in METHODS if method not in TRAINED_AS]
+    logs = {method: pd.read_csv(path) for method, path in _logs(places.training, trained).items()}
+    labels = {method: METHODS[method].partition(",")[0] for method in trained}
+    curves = training_curves(logs, labels)
     head = places.reports / "head.json"
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
@@ -74,6 +78,8 @@ def report(
     page = environment.get_template("report.html.j2").render(
         sections=sections,
         curves=Markup(svg(curves)) if curves else None,  # Matplotlib escapes
+        settled=settled_sentences(logs, labels),
+        costs=rendered.costs,
         head=flat(json.loads(head.read_text(encoding="utf-8"))) if head.exists() else None,
         code=origin["code"],
         provenance={group: flat(values) for group, values in origin.items()},
@@ -96,9 +102,14 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return found
 
 
-def _section(places: Places, profile: Profile, name: str) -> Section:
-    results, pictures = measurement.read(name, places.measurements)
-    table = table_of(results)
+def _logs(folder: Path, order: Sequence[str]) -> dict[str, Path]:
+    """METHOD -> its log, in the order of the table's rows; others after them."""
+    found = {path.stem: path for path in sorted(folder.glob("*.csv"))}
+    return {method: found[method] for method in dict.fromkeys([*order, *found]) if method in found}
+
+
+def _section(places: Places, profile: Profile, name: str, table: Table) -> Section:
+    _, pictures = measurement.read(name, places.measurements)
     labels = {row.key: row.label for row in table.rows}
     sources, inversions = places.test / name, {method: places.inversions / method / name for method in labels}
     shown = {metric: printed for metric, printed in FIGURE_METRICS.items() if metric in pictures}

@@ -1,10 +1,12 @@
-"""How far a mean can be trusted, and whether two methods differ; everything over pictures, everything
+"""How far a mean can be trusted, and whether and by how much two methods differ; everything over pictures, everything
 seeded.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,14 +71,28 @@ def _percentiles(sample: Sample, seed: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Mean of method minus baseline, its interval, and the two-sided p-value of "no difference"."""
+    """Two methods on the same pictures.
+
+    Attributes
+    ----------
+    difference : MeanInterval
+        Mean of method minus baseline, and its interval.
+    p : float
+        Two-sided, of "no difference"; for this comparison alone, see :func:`holm`.
+    effect : float or None
+        Cohen's d_z, the mean difference in units of the differences' standard deviation; None where that is 0.
+    above : float
+        Share of the pictures on which the method's value is the higher one, ties counted half: .5 is chance.
+    """
 
     difference: MeanInterval
     p: float
+    effect: float | None
+    above: float
 
 
 def paired_difference(method: ArrayLike, baseline: ArrayLike, *, seed: int = 0) -> PairedDifference:
-    """Compare two methods on the same pictures, (N,) and (N,) in one order.
+    """Compare two methods on the same pictures, (N,) and (N,) in one order; finite values.
 
     The test is a permutation test that swaps the two methods picture by picture (exact up to 13 pictures,
     9,999 random swaps beyond), on the mean difference: the very quantity that is printed.
@@ -84,9 +100,10 @@ def paired_difference(method: ArrayLike, baseline: ArrayLike, *, seed: int = 0) 
     x, y = np.asarray(method, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     if x.shape != y.shape:
         raise ValueError(f"the two methods need the same pictures, got {x.shape} and {y.shape}")
-    interval = mean_interval(x - y, seed=seed)
+    differences = x - y
+    interval = mean_interval(differences, seed=seed)
     test = stats.permutation_test(
-        (x - y,),
+        (differences,),
         np.mean,
         permutation_type="samples",
         n_resamples=RESAMPLES,
@@ -94,4 +111,27 @@ def paired_difference(method: ArrayLike, baseline: ArrayLike, *, seed: int = 0) 
         vectorized=True,
         rng=np.random.default_rng(seed),
     )
-    return PairedDifference(interval, float(test.pvalue))
+    deviation = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    effect = interval.mean / deviation if deviation > 0 else None
+    above = float((np.sign(differences) + 1).mean() / 2)
+    return PairedDifference(interval, float(test.pvalue), effect, above)
+
+
+def smallest_p(pictures: int) -> float:
+    """The least p that :func:`paired_difference` can give for a number of pictures, before any correction."""
+    return 2.0 / min(1 << pictures, RESAMPLES + 1)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values (Scand. J. Statist. 6, 1979), in the order given.
+
+    Rejecting what is below alpha bounds the chance of any false rejection in the family by alpha, whatever the
+    dependence between the tests. Raises ValueError for a p outside [0, 1] and for NaN.
+    """
+    if not all(0 <= each <= 1 for each in p):
+        raise ValueError("p-values lie in [0, 1]")
+    adjusted, highest = [math.nan] * len(p), 0.0
+    for place, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        highest = max(highest, min(1.0, (len(p) - place) * p[index]))
+        adjusted[index] = highest
+    return adjusted

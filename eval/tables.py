@@ -2,7 +2,8 @@
 
 The number in a cell is rounded here and nowhere else. The best of a column is bold; rounding decides ties, so that
 two methods which print the same number are both best. Published values stand beside ours as a table of their own
-(:attr:`Table.beside`), which shares the rows and nothing more: it takes no part in any comparison.
+(:attr:`Table.beside`), which shares the rows and nothing more: it takes no part in any comparison. What is said about
+a table in further tables of text (:class:`TextTable`) is printed under it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -64,11 +65,69 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """One method: its key in files, its name in print, and an estimate a metric key."""
+    """One method.
+
+    Attributes
+    ----------
+    key, label : str
+        Its key in files, and its name in print.
+    cells : mapping
+        METRIC -> estimate.
+    subset : int, optional
+        The number of pictures, the first ones, where it was measured on these only: it is no competitor for "best".
+    further : mapping
+        Further columns of the CSV file.
+    """
 
     key: str
     label: str
     cells: Mapping[str, Estimate]
+    subset: int | None = None
+    further: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """In print, with the subset."""
+        return self.label if self.subset is None else f"{self.label} (first {self.subset})"
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A small table of text, with sentences under it; the first column names the row."""
+
+    key: str
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def markdown(self) -> str:
+        lines = [f"#### {self.title}", "", _pipes(self.headings), _pipes(["---"] * len(self.headings))]
+        return "\n".join([*lines, *map(_pipes, self.rows), "", *(f"- {note}" for note in self.notes), ""])
+
+    def latex(self) -> str:
+        width = rf"{0.9 / len(self.headings):.3f}\linewidth"
+        caption = " ".join([_tex(self.title) + ".", *(_tex(note) for note in self.notes)])
+        columns = rf"*{{{len(self.headings)}}}{{>{{\raggedright\arraybackslash}}p{{{width}}}}}"
+        lines = [" & ".join(map(_tex, cells)) + r" \\" for cells in (self.headings, *self.rows)]
+        body = [r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
+        head = [
+            r"\begin{table}",
+            r"  \centering\scriptsize\setlength{\tabcolsep}{2pt}",
+            rf"  \caption{{{caption}}}\smallskip",
+        ]
+        head += [rf"  \label{{tab:{self.key}}}", rf"  \begin{{tabular}}{{{columns}}}"]
+        return "\n".join([*head, *(f"    {line}" for line in body), r"  \end{tabular}", r"\end{table}", ""])
+
+    def rich(self) -> RenderableType:
+        table = RichTable(title=escape(self.title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+        table.show_edge, table.padding = False, (0, 1, 0, 0)
+        for heading, cells in zip(self.headings, zip(*self.rows, strict=True), strict=True):
+            longest = max(len(word) for text in (heading, *cells) for word in text.split())
+            table.add_column(Text(heading), min_width=longest)
+        for row in self.rows:
+            table.add_row(*map(Text, row))
+        return Group(table, "", *(f"[dim]{escape(note)}[/dim]" for note in self.notes))
 
 
 @dataclass(frozen=True)
@@ -76,7 +135,7 @@ class Table:
     """Methods by metrics.
 
     ``notes`` are sentences under the table, ``failures`` name each picture that could not be measured and why (not
-    repeated in LaTeX), ``beside`` has the same methods on other data.
+    repeated in LaTeX), ``beside`` has the same methods on other data, ``under`` says more about this table.
     """
 
     key: str
@@ -86,10 +145,15 @@ class Table:
     notes: Sequence[str] = ()
     failures: Sequence[str] = ()
     beside: Table | None = None
+    under: Sequence[TextTable] = ()
 
     def best(self, column: Column) -> frozenset[str]:
-        """Keys of the rows that print the best mean of a column; none when fewer than two rows compete."""
-        means = {row.key: row.cells[column.key].mean for row in self.rows if column.key in row.cells}
+        """Keys of the rows that print the best mean of a column; none when fewer than two rows compete.
+
+        Means over fewer pictures than the set has do not compare, so that rows of a subset take no part.
+        """
+        competing = [row for row in self.rows if row.subset is None and column.key in row.cells]
+        means = {row.key: row.cells[column.key].mean for row in competing}
         rounded = {key: round(mean, column.decimals) for key, mean in means.items() if mean is not None}
         if len(rounded) < 2:
             return frozenset()
@@ -121,12 +185,14 @@ class Table:
         lines = [f"### {self.title}", "", _pipes(head), _pipes(["---"] + ["---:"] * (len(head) - 1))]
         for row in self.rows:
             ours = [cell(column, row) for column in self.columns]
-            lines.append(_pipes([row.label, *ours, *(f"*{self.published(row.key, c)}*" for c in beside)]))
+            lines.append(_pipes([row.name, *ours, *(f"*{self.published(row.key, c)}*" for c in beside)]))
         notes = [f"Columns *paper*: {self.beside.title}."] if self.beside else []
-        return "\n".join([*lines, "", *(f"- {note}" for note in [*notes, *self.notes, *self.failures]), ""])
+        text = "\n".join([*lines, "", *(f"- {note}" for note in [*notes, *self.notes, *self.failures]), ""])
+        return "\n".join([text, *(table.markdown() for table in self.under)])
 
     def csv_rows(self) -> list[dict[str, str]]:
-        """One dictionary a method: unrounded ``METRIC``, ``METRIC_low``, ``METRIC_high``, and ``paper_METRIC``."""
+        """One dictionary a method: unrounded ``METRIC``, ``METRIC_low``, ``METRIC_high``, then ``paper_METRIC``, and
+        the row's further columns."""
         found = []
         for row in self.rows:
             line = {"set": self.key, "method": row.key}
@@ -137,7 +203,7 @@ class Table:
             for column in self._beside_columns():
                 printed = self.published(row.key, column)
                 line[f"paper_{column.key}"] = "" if printed == ABSENT else printed
-            found.append(line)
+            found.append(line | dict(row.further))
         return found
 
     def latex(self) -> str:
@@ -161,7 +227,7 @@ class Table:
         width = max(len(self.columns), len(beside))
         body = [r"    \toprule", line("Method", [_tex(c.heading) for c in self.columns]), r"    \midrule"]
         for row in self.rows:
-            body.append(line(_tex(row.label), means(row)))
+            body.append(line(_tex(row.name), means(row)))
             if any(intervals(row)):
                 body.append(line("", intervals(row), "[2pt]"))
         if self.beside:
@@ -180,21 +246,22 @@ class Table:
             r"  \resizebox{\linewidth}{!}{%",
             rf"  \begin{{tabular}}{{l{'r' * width}}}",
         ]
-        return "\n".join([*head, *body, r"    \bottomrule", r"  \end{tabular}}", r"\end{table}", ""])
+        text = "\n".join([*head, *body, r"    \bottomrule", r"  \end{tabular}}", r"\end{table}", ""])
+        return "\n".join([text, *(table.latex() for table in self.under)])
 
     def rich(self, width: int = 80) -> RenderableType:
         """For a terminal of ``width`` characters: our table, the published one under it, and the notes."""
         wide = width >= 18 * (1 + len(self.columns))
 
-        def narrowed(text: str) -> str:  # so that seven metrics fit 80 characters
-            return text if wide else textwrap.fill(text, 9, break_long_words=False, break_on_hyphens=False)
+        def narrowed(text: str, hyphens: bool = False) -> str:  # so that eight metrics fit 80 characters
+            return text if wide else textwrap.fill(text, 8, break_long_words=False, break_on_hyphens=hyphens)
 
         def grid(title: str, columns: Sequence[Column], style: str) -> RichTable:
             table = RichTable(title=title, title_justify="left", title_style=style, box=SIMPLE_HEAD)
             table.show_edge, table.padding = False, (0, 0, 0, 2 * wide)
             table.add_column("Method", no_wrap=True)
             for column in columns:
-                table.add_column(Text(narrowed(column.heading)), justify="right")
+                table.add_column(Text(narrowed(column.heading, hyphens=True)), justify="right")
             return table
 
         def cell(column: Column, row: Row) -> Text:
@@ -205,7 +272,9 @@ class Table:
 
         ours = grid(escape(self.title), self.columns, "bold")
         for row in self.rows:
-            ours.add_row(Text(row.label), *(cell(column, row) for column in self.columns))
+            ours.add_row(
+                Text(row.name if wide else textwrap.fill(row.name, 12)), *(cell(column, row) for column in self.columns)
+            )
         parts: list[RenderableType] = [ours]
         if self.beside:
             theirs = grid(escape(self.beside.title), self.beside.columns, "italic")
@@ -213,7 +282,8 @@ class Table:
                 theirs.add_row(Text(row.label), *(self.published(row.key, c) for c in self.beside.columns))
             parts += ["", theirs]
         parts += ["", *(f"[dim]{escape(note)}[/dim]" for note in self.notes)]
-        return Group(*parts, *(f"[yellow]{escape(failure)}[/yellow]" for failure in self.failures))
+        parts += [f"[yellow]{escape(failure)}[/yellow]" for failure in self.failures]
+        return Group(*parts, *(part for table in self.under for part in ("", table.rich())))
 
 
 def to_csv(tables: Sequence[Table]) -> str:
@@ -233,7 +303,8 @@ def _pipes(cells: Sequence[str]) -> str:
 
 _TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "—": "---", "…": r"\ldots{}",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": r"$<$", ">": r"$>$", "≥": r"$\geq$", "≤": r"$\leq$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "∞": r"$\infty$",
+    "<": r"$<$", ">": r"$>$", "≥": r"$\geq$", "≤": r"$\leq$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from fse.checkpoints.reader import read_checkpoint
 from fse.editing import edited_feature, move_codes
 from fse.encoder import FeatureStyleEncoder
 from fse.generators.families import read_generator
+from fse.generators.mobilestylegan import MobileStyleGAN
 from fse.generators.style_generator import StyleGenerator
 from fse.inversion import Inversion
 from fse.losses import reduce
@@ -94,9 +95,10 @@ class _CodesOf(nn.Module):
         return codes
 
 
-def load_fse(generator: StyleGenerator, weights: Path) -> FeatureStyleInverter:
-    """FSE with the trained weights ``fse.safetensors`` of the folder ``weights``."""
-    return FeatureStyleInverter(read_fse(generator, weights), generator)
+def load_fse(generator: MobileStyleGAN, weights: Path) -> FeatureStyleInverter:
+    """FSE with the trained weights ``fse.safetensors`` of the folder ``weights``; K is what it was trained for."""
+    encoder = read_network(weights / "fse.safetensors", FeatureStyleEncoder).to(generator.mean_code.device)
+    return FeatureStyleInverter(encoder, generator.with_feature_layer(encoder.size.feature_layer))
 
 
 def load_official_fse(encoder: Path, generator: Path) -> FeatureStyleInverter:
@@ -127,18 +129,6 @@ def load_official_fse(encoder: Path, generator: Path) -> FeatureStyleInverter:
     return FeatureStyleInverter(network, synthesis, side)
 
 
-def load_fse_codes(generator: StyleGenerator, weights: Path) -> CodesInverter:
+def load_fse_codes(generator: MobileStyleGAN, weights: Path) -> CodesInverter:
     """FSE's first reconstruction, G(w): the same encoder without its feature tensor."""
-    return CodesInverter(_CodesOf(read_fse(generator, weights)), generator)
-
-
-def read_fse(generator: StyleGenerator, weights: Path) -> FeatureStyleEncoder:
-    """The trained encoder, on the generator's device."""
-    path = weights / "fse.safetensors"
-    encoder = read_network(path, FeatureStyleEncoder)
-    if encoder.size.feature_layer != generator.feature_layer:
-        raise Refusal(
-            f"{path} was trained for K = {encoder.size.feature_layer} and the generator is set to "
-            f"K = {generator.feature_layer}; load the generator with that feature_layer"
-        )
-    return encoder.to(generator.mean_code.device)
+    return CodesInverter(_CodesOf(load_fse(generator, weights).encoder), generator)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,14 @@ from fse.sized_network import SizedNetwork
 
 
 class Batch(NamedTuple):
-    """Pictures (B, 3, R, R) in [-1, 1], the synthetic ones first, and the codes (S, N, 512) of those."""
+    """Pictures (B, 3, R, R) in [-1, 1], the synthetic ones first, and the codes (S, N, 512) of those.
+
+    ``progress`` is the fraction of the ordinary steps that is done, for schedules such as e4e's.
+    """
 
     pictures: Tensor
     codes: Tensor
+    progress: float = 0.0
 
     @property
     def synthetic(self) -> slice:
@@ -31,6 +35,44 @@ class Batch(NamedTuple):
 Terms = dict[str, Tensor]
 
 
+class Estimate(NamedTuple):
+    """Codes (B, N, 512) and their picture (B, 3, R, R), both detached."""
+
+    codes: Tensor
+    picture: Tensor
+
+
+class Pass(NamedTuple):
+    """What one forward pass of an objective gives.
+
+    Attributes
+    ----------
+    terms : dict
+        Loss terms by name; ``loss`` is the one to minimise.
+    estimate : Estimate, optional
+        Of the batch: what the next pass of the same step starts from, and what a critic judges.
+    """
+
+    terms: Terms
+    estimate: Estimate | None = None
+
+
+class Critic(Protocol):
+    """A network that is trained against the method, after each ordinary step. Implementations are nn.Modules.
+
+    Attributes
+    ----------
+    learning_rate : float
+        Of its own Adam; constant, as its authors have it.
+    """
+
+    learning_rate: float
+
+    def forward(self, batch: Batch, estimate: Estimate) -> Terms:
+        """Loss terms by name, of real data against ``estimate``; ``loss`` is the one to minimise."""
+        ...
+
+
 class Objective(Protocol):
     """A trainable method: its network, its losses, its reconstructions. Implementations are nn.Modules.
 
@@ -38,17 +80,26 @@ class Objective(Protocol):
     ----------
     network : SizedNetwork
         What is trained, and shipped. Everything else inside is frozen.
+    passes : int
+        Forward and backward passes of an ordinary step; their gradients add up. ReStyle has one an iteration.
+    critic : Critic or None
+        An adversary, of methods that have one; an nn.Module inside this one.
     """
+
+    passes: int
 
     @property
     def network(self) -> SizedNetwork: ...
 
-    def forward(self, batch: Batch, generator: StyleGenerator | None) -> Terms:
-        """Loss terms by name; ``loss`` is the one to minimise.
+    @property
+    def critic(self) -> Critic | None: ...
+
+    def forward(self, batch: Batch, generator: StyleGenerator | None, before: Estimate | None = None) -> Pass:
+        """One pass. ``before`` is the estimate of the pass before in the same step, None in the first.
 
         ``generator`` says at which resolution the losses are taken: the full generator, or one with fewer
-        codes and the same first layers. None asks for the warm start: the known codes of the synthetic
-        pictures are regressed, and no picture is generated.
+        codes and the same first layers. None asks for the warm start, always one pass: the known codes of the
+        synthetic pictures are regressed, and no picture is generated.
         """
         ...
 
@@ -76,8 +127,15 @@ class FeatureStyleObjective(nn.Module):
     sides : sequence of int
         Scales of Eq. (3), in pixels.
     weights : FeatureStyleWeights
-        Of Eq. (5).
+        Of Eq. (5). Where ``feature`` is 0, the warm start leaves F out too.
+    receive_feature : {1, 0, 2}
+        How many of the two reconstructions that the losses see receive F. 1 is the paper's: G(w) and G(F, w).
+        0 does without F. 2 is the released code's, whose two passes differ in random noise only: where the
+        generator's noise is fixed they are one picture, and no loss sees G(w).
     """
+
+    passes = 1
+    critic = None
 
     def __init__(
         self,
@@ -86,6 +144,7 @@ class FeatureStyleObjective(nn.Module):
         perceptual: STLPIPS,
         sides: Sequence[int],
         weights: FeatureStyleWeights,
+        receive_feature: Literal[0, 1, 2] = 1,
     ) -> None:
         super().__init__()
         self.network = encoder
@@ -93,8 +152,9 @@ class FeatureStyleObjective(nn.Module):
         self.perceptual = perceptual
         self.multi_scale = MultiScalePerceptualLoss(perceptual, sides)
         self.weights = weights
+        self.receive_feature = receive_feature
 
-    def forward(self, batch: Batch, generator: StyleGenerator | None) -> Terms:
+    def forward(self, batch: Batch, generator: StyleGenerator | None, before: Estimate | None = None) -> Pass:
         offsets, feature = self.network(batch.pictures)
         codes = offsets.float() + self.generator.mean_code
         if generator is None:
@@ -103,18 +163,22 @@ class FeatureStyleObjective(nn.Module):
         target = reduce(batch.pictures, generator.resolution)
         # One pass for both reconstructions; G(w^{1:K}) also serves Eq. (4).
         generator_feature = generator.feature(codes)
-        both = generator.synthesize(codes.repeat(2, 1, 1), torch.cat((generator_feature, feature)))
-        from_codes, from_feature = both.float().chunk(2)
+        received = {0: [generator_feature], 1: [generator_feature, feature], 2: [feature]}[self.receive_feature]
+        both = generator.synthesize(codes.repeat(len(received), 1, 1), torch.cat(received))
+        reconstructions = both.float().chunk(len(received))
+        first, second = reconstructions[0], reconstructions[-1]
 
         target_features = self.multi_scale.target(target)
         synthetic = batch.synthetic
         terms = {
-            "mse": pixel_loss(from_codes[synthetic], target[synthetic]),
-            "mse_feature": pixel_loss(from_feature, target),
-            "perceptual": self.multi_scale(from_codes, target_features),
-            "perceptual_feature": self.multi_scale(from_feature, target_features),
-            "feature": feature_loss(feature, generator_feature),
+            "mse": pixel_loss(first[synthetic], target[synthetic]) if len(batch.codes) else target.new_zeros(()),
+            "mse_feature": pixel_loss(second, target),
+            "perceptual": self.multi_scale(first, target_features),
         }
+        terms["perceptual_feature"] = (
+            terms["perceptual"] if second is first else self.multi_scale(second, target_features)
+        )
+        terms["feature"] = feature_loss(feature, generator_feature)
         weights = self.weights
         terms["loss"] = (
             weights.pixel * terms["mse"]
@@ -122,9 +186,9 @@ class FeatureStyleObjective(nn.Module):
             + weights.perceptual * (terms["perceptual"] + terms["perceptual_feature"])
             + weights.feature * terms["feature"]
         )
-        return terms
+        return Pass(terms)
 
-    def _warm_start(self, batch: Batch, codes: Tensor, feature: Tensor) -> Terms:
+    def _warm_start(self, batch: Batch, codes: Tensor, feature: Tensor) -> Pass:
         with torch.no_grad():
             known = self.generator.feature(batch.codes).float()
         scale = self.network.feature_norm.weight.detach().float()[:, None, None]
@@ -133,15 +197,19 @@ class FeatureStyleObjective(nn.Module):
             "codes": mse_loss(codes[synthetic], batch.codes),
             "feature": mse_loss(feature[synthetic].float() / scale, known / scale),
         }
-        terms["loss"] = terms["codes"] + terms["feature"]
-        return terms
+        terms["loss"] = terms["codes"] + (terms["feature"] if self.weights.feature else 0)
+        return Pass(terms)
 
     @torch.no_grad()
-    def reconstructions(self, pictures: Tensor) -> dict[str, Tensor]:
-        """G(w) as ``codes`` and G(F, w) as ``feature``."""
+    def reconstructions(self, pictures: Tensor, generator: StyleGenerator | None = None) -> dict[str, Tensor]:
+        """G(w) as ``codes`` and, unless trained without it, G(F, w) as ``feature``.
+
+        ``generator`` may be a smaller one with the same first layers; its pictures are at its resolution.
+        """
         offsets, feature = self.network(pictures)
-        codes = offsets.float() + self.generator.mean_code
-        return {
-            "codes": self.generator.synthesize(codes).float(),
-            "feature": self.generator.synthesize(codes, feature).float(),
-        }
+        generator = generator or self.generator
+        codes = codes_for(generator, offsets.float() + self.generator.mean_code)
+        found = {"codes": generator.synthesize(codes).float()}
+        if self.receive_feature:
+            found["feature"] = generator.synthesize(codes, feature).float()
+        return found

@@ -7,11 +7,13 @@ A package adds a method without touching this one: in its ``pyproject.toml``
 
 where ``load_mine(generator, weights)`` takes a frozen :class:`~fse.generators.style_generator.StyleGenerator`
 and the folder of trained weights, and returns an :class:`~fse.inversion.InversionMethod` on the generator's
-device.
+device. A loader with a third parameter, ``assets``, also gets the folder of the profile's assets: methods that
+optimise find the perceptual network there.
 """
 
 from __future__ import annotations
 
+import inspect
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -27,8 +29,8 @@ def method_names() -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
-def load_method(name: str, generator: StyleGenerator, weights: Path) -> InversionMethod:
-    """The method ``name`` for ``generator``, with its trained weights from the folder ``weights``.
+def load_method(name: str, generator: StyleGenerator, weights: Path, assets: Path) -> InversionMethod:
+    """The method ``name`` for ``generator``, out of the folders of trained weights and of assets.
 
     Raises
     ------
@@ -41,7 +43,9 @@ def load_method(name: str, generator: StyleGenerator, weights: Path) -> Inversio
     if len(found) > 1:
         values = ", ".join(sorted(entry.value for entry in found))
         raise Refusal(f"several packages have a method {name!r} ({values}); uninstall all but one, or rename yours")
-    method = found[0].load()(generator, weights)
+    load = found[0].load()
+    wanted = {"assets": assets} if "assets" in inspect.signature(load).parameters else {}
+    method = load(generator, weights, **wanted)
     if not isinstance(method, InversionMethod):
         value = found[0].value
         raise Refusal(f"the entry point {value} of method {name!r} returns no InversionMethod; see fse.registry")

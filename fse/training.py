@@ -24,13 +24,14 @@ from torchvision.utils import save_image
 from tqdm import tqdm
 
 from fse.generators.style_generator import StyleGenerator
-from fse.objective import Batch, Objective
+from fse.objective import Batch, Estimate, Objective, Terms
 from fse.offmanifold import push_off_manifold
 from fse.perceptual import STLPIPS
 from fse.refusal import Refusal
 from fse.renders import Renders
 
-Synthesize = Callable[..., Tensor]
+Call = Callable[..., Tensor]
+Stateful = nn.Module | torch.optim.Optimizer
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class TrainingSettings:
     steps : int
         Ordinary steps, after the warm start.
     batch : int
-        Pictures a step over all processes; half synthetic, half pushed off the manifold.
+        Pictures a step over all processes: unchanged renders, then renders pushed off the manifold.
+    synthetic : float
+        Fraction of the batch that is unchanged renders; half in the paper.
     learning_rate : float
         Adam's, after a linear rise over ``rise`` steps; a cosine takes it to a hundredth of it.
     rise : int
@@ -74,6 +77,7 @@ class TrainingSettings:
     save_every: int = 25
     seed: int = 0
     compile: bool = True
+    synthetic: float = 0.5
 
     @property
     def total(self) -> int:
@@ -131,12 +135,13 @@ def batch_at(renders: Renders, settings: TrainingSettings, step: int, fabric: Fa
     count = (settings.warm_batch if warm else settings.batch) // fabric.world_size
     random = np.random.default_rng([settings.seed, step, fabric.global_rank])
     picked = random.choice(renders.count, count, replace=False)
-    synthetic = count if warm else count // 2
+    synthetic = count if warm else round(count * settings.synthetic)
     pictures = renders[picked]
-    if not warm:
+    if synthetic < count:
         pictures = torch.cat((pictures[:synthetic], push_off_manifold(pictures[synthetic:], random)))
     codes = renders.codes[torch.from_numpy(picked[:synthetic])]
-    return Batch(pictures.to(fabric.device, memory_format=torch.channels_last), codes.to(fabric.device))
+    pictures = pictures.to(fabric.device, memory_format=torch.channels_last)
+    return Batch(pictures, codes.to(fabric.device), max(0, step - settings.warm_steps) / settings.steps)
 
 
 def train(
@@ -172,7 +177,8 @@ def train(
     Returns
     -------
     dict
-        ``step`` (of the best validation), its measures, ``seconds`` of training over all sittings.
+        ``step`` (of the best validation), its measures, ``seconds`` of training over all sittings, and
+        ``renders_per_picture``: how many pictures the generator made for each that was trained on.
 
     Raises
     ------
@@ -182,14 +188,25 @@ def train(
     module, parameters = _module(objective), list(objective.network.parameters())
     optimiser = torch.optim.Adam(parameters, settings.learning_rate, (0.9, 0.99))
     wrapped, optimiser = fabric.setup(module, optimiser)
+    critic = _Adversary.of(objective, fabric)
     average = AveragedModel(objective.network, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True)
     folder.mkdir(parents=True, exist_ok=True)
-    state = _State(objective.network, average, optimiser, settings)
+    parts = {"network": objective.network, "average": average, "optimiser": optimiser}
+    state = _State({**parts, **(critic.parts if critic else {})}, settings)
     state.resume(folder / "last.pt")
     if state.step == 0 and fabric.is_global_zero:
         (folder / "best.pt").unlink(missing_ok=True)  # of an earlier training
     if settings.compile:
         coarse, fine = compiled(coarse), compiled(fine)
+
+    def counted(generator: StyleGenerator) -> StyleGenerator:
+        def synthesize(codes: Tensor, feature: Tensor | None = None) -> Tensor:
+            state.rendered += len(codes)
+            return generator.synthesize(codes, feature)
+
+        return _Called(generator, synthesize, generator.feature)
+
+    coarse, fine = counted(coarse), counted(fine)
 
     live = _live(folder / "live", state.step) if fabric.is_global_zero else None
     started = time.monotonic() - state.seconds
@@ -202,12 +219,16 @@ def train(
                 group["lr"] = settings.rate(step)
             generator = None if step < settings.warm_steps else fine if settings.is_fine(step) else coarse
             objective.network.train()
-            terms = wrapped(batch_at(renders, settings, step, fabric), generator)
-            fabric.backward(terms["loss"])
+            batch, estimate = batch_at(renders, settings, step, fabric), None
+            for _ in range(objective.passes if generator else 1):
+                terms, estimate = wrapped(batch, generator, estimate)
+                fabric.backward(terms["loss"])
             fabric.clip_gradients(wrapped, optimiser, max_norm=1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             average.update_parameters(objective.network)
+            if critic and estimate is not None:
+                terms = {**terms, **critic.step(batch, estimate)}
             state.step, state.seconds = step + 1, time.monotonic() - started
 
             last = state.step == settings.total
@@ -243,32 +264,54 @@ def train(
     best = torch.load(folder / "best.pt", map_location="cpu", weights_only=True)
     objective.network.load_state_dict(best["network"])
     objective.network.eval()
-    return {**best["best"], "seconds": state.seconds}
+    seen = settings.steps * settings.batch / fabric.world_size
+    return {**best["best"], "seconds": state.seconds, "renders_per_picture": state.rendered / max(1, seen)}
+
+
+class _Adversary:
+    """A critic and its optimiser: it learns on the estimates of the step that was just made."""
+
+    def __init__(self, critic: nn.Module, learning_rate: float, fabric: Fabric) -> None:
+        self.critic, self.fabric = critic.requires_grad_(True), fabric
+        optimiser = torch.optim.Adam(critic.parameters(), learning_rate, (0.0, 0.99))
+        self.wrapped, self.optimiser = fabric.setup(critic, optimiser)
+        critic.requires_grad_(False)
+        self.parts: dict[str, Stateful] = {"critic": critic, "critic_optimiser": self.optimiser}
+
+    @classmethod
+    def of(cls, objective: Objective, fabric: Fabric) -> _Adversary | None:
+        critic = objective.critic
+        if critic is None:
+            return None
+        if not isinstance(critic, nn.Module):
+            raise TypeError("a critic must be an nn.Module")
+        return cls(critic, critic.learning_rate, fabric)
+
+    def step(self, batch: Batch, estimate: Estimate) -> Terms:
+        """One step of the critic; frozen before and after, so that the method's losses reach the method only."""
+        self.critic.requires_grad_(True)
+        terms: Terms = self.wrapped(batch, estimate)
+        self.fabric.backward(terms["loss"])
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.critic.requires_grad_(False)
+        return {f"critic_{name}": value for name, value in terms.items()}
 
 
 class _State:
     """All that a training needs to continue."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        average: AveragedModel,
-        optimiser: torch.optim.Optimizer,
-        settings: TrainingSettings,
-    ) -> None:
-        self.parts: dict[str, nn.Module | torch.optim.Optimizer] = {
-            "network": network,
-            "average": average,
-            "optimiser": optimiser,
-        }
+    def __init__(self, parts: Mapping[str, Stateful], settings: TrainingSettings) -> None:
+        self.parts = parts
         self.settings = asdict(replace(settings, compile=False, save_every=0))  # these two do not change the curve
         self.step = 0
         self.seconds = 0.0
+        self.rendered = 0
         self.best: dict[str, float] = {}
 
     def save(self, path: Path) -> None:
         values = {name: part.state_dict() for name, part in self.parts.items()}
-        rest = {"step": self.step, "seconds": self.seconds, "best": self.best, "settings": self.settings}
+        rest = {name: getattr(self, name) for name in ("step", "seconds", "rendered", "best", "settings")}
         _save({**values, **rest}, path)
 
     def resume(self, path: Path) -> None:
@@ -288,6 +331,7 @@ class _State:
             for name, part in self.parts.items():
                 part.load_state_dict(stored[name])
             self.step, self.seconds, self.best = stored["step"], stored["seconds"], stored["best"]
+            self.rendered = stored["rendered"]
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise Refusal(f"{path} holds the state of another network; {remedy}") from error
 
@@ -299,19 +343,18 @@ def compiled(generator: StyleGenerator) -> StyleGenerator:
     """
     if generator.mean_code.device.type == "cpu" and not shutil.which("c++"):
         return generator
-    return _Compiled(generator)
+    return _Called(generator, torch.compile(generator.synthesize), torch.compile(generator.feature))
 
 
-class _Compiled:
-    """A generator that calls compiled forms of ``synthesize`` and ``feature``; the rest is the generator's."""
+class _Called:
+    """A generator that calls other forms of ``synthesize`` and ``feature``; the rest is the generator's."""
 
-    def __init__(self, generator: StyleGenerator) -> None:
+    def __init__(self, generator: StyleGenerator, synthesize: Call, feature: Call) -> None:
         self.resolution, self.num_codes, self.code_dim = generator.resolution, generator.num_codes, generator.code_dim
         self.feature_layer, self.feature_shape = generator.feature_layer, generator.feature_shape
         self.feature_codes, self.rgb_skip = generator.feature_codes, generator.rgb_skip
         self.mean_code, self.map = generator.mean_code, generator.map
-        self.synthesize = torch.compile(generator.synthesize)
-        self.feature = torch.compile(generator.feature)
+        self.synthesize, self.feature = synthesize, feature
 
 
 class _averaged:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from eval.contest import Places
 from eval.profile import Profile
-from eval.table1 import METHODS, Places, evaluate
+from eval.table1 import evaluate
 from fse.refusal import exit_on_refusal
 from pipelines.parameters import read_parameters
 
@@ -15,7 +16,7 @@ def main() -> None:
     """Write ``reports/measurements/SET.{csv,json}``."""
     argparse.ArgumentParser(prog="python -m pipelines.evaluate", description=__doc__).parse_args()
     parameters = read_parameters().evaluate
-    evaluate(Places(), Profile(), methods=list(METHODS), limit=parameters.limit, batch=parameters.batch)
+    evaluate(Places(), Profile(), limit=parameters.limit, subsets=parameters.subset, batch=parameters.batch)
 
 
 if __name__ == "__main__":

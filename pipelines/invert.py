@@ -26,7 +26,8 @@ def main() -> None:
     parameters = read_parameters().evaluate
     profile = Profile(arguments.assets, arguments.weights)
     for name in SETS:
-        sources = list_pictures(arguments.test / name)[: parameters.limit]
+        limits = [n for n in (parameters.limit, parameters.subset.get(arguments.method)) if n is not None]
+        sources = list_pictures(arguments.test / name)[: min(limits, default=None)]
         out = arguments.out / arguments.method / name
         invert_pictures(sources, out, arguments.method, profile, batch=parameters.batch)
 

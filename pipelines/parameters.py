@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,6 +15,7 @@ Seed = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+FeatureLayer = Annotated[int, Field(ge=1, le=9)]  # nine convolutions lead to 128 px
 Sides = Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)]
 # Below 16 channels, PyTorch's 1x1 convolutions of stride 2 write past their memory on CPUs in the gradient
 # (channels-last; https://github.com/uxlfoundation/oneDNN/issues/6035).
@@ -90,10 +91,16 @@ class Encoder(Section):
     stem_stride: Literal[1, 2]
 
 
+class Pyramid(Section):
+    """The heads of pSp's family, :class:`baselines.psp.PyramidSize`."""
+
+    head_width: Count
+
+
 class FSE(Section):
     """The Feature-Style Encoder and the weights of Eq. (5)."""
 
-    feature_layer: Annotated[int, Field(ge=1, le=9)]  # nine convolutions lead to 128 px
+    feature_layer: FeatureLayer
     pooling: Count
     feature_stride: Literal[1, 2]
     pixel: Weight
@@ -103,13 +110,75 @@ class FSE(Section):
     pixel_feature: Weight
 
 
-class PSP(Section):
-    """The pSp baseline."""
+class Codes(Section):
+    """Loss weights that every code-predicting baseline has."""
 
-    head_width: Count
     pixel: Weight
     perceptual: Weight
     perceptual_sides: Sides
+
+
+class PSP(Codes):
+    """The pSp baseline."""
+
+
+class E4E(Codes):
+    """The e4e baseline."""
+
+    delta: Weight
+    adversarial: Weight
+
+
+class ReStylePSP(Codes):
+    """ReStyle on pSp: iterations in training, each with its backward pass, and at inversion."""
+
+    passes: Count
+    iterations: Count
+
+
+class ReStyleE4E(E4E, ReStylePSP):
+    """ReStyle on e4e."""
+
+
+class HFGI(Codes):
+    """HFGI: consultation and alignment at ``side`` pixels, on the trained e4e."""
+
+    feature_layer: FeatureLayer
+    side: Annotated[int, Field(ge=64, le=256, multiple_of=8)]
+    condition_width: Count
+    align: Weight
+
+
+class InDomain(Codes):
+    """The in-domain encoder."""
+
+    channels_base: Width
+    channels_max: Width
+    adversarial: Weight
+
+
+class Variant(BaseModel):
+    """What a variant of FSE changes: parameters of `fse`, `encoder` or `train`, and two of its own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    synthetic: Fraction = 0.5  # fse.training.TrainingSettings
+    receive_feature: Literal[0, 1, 2] = 1  # fse.objective.FeatureStyleObjective
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Parameters of other sections, by name."""
+        return dict(self.model_extra or {})
+
+
+class Ablation(Section):
+    """The ablations of FSE, :mod:`pipelines.ablate`."""
+
+    steps: Count
+    warm_steps: Annotated[int, Field(ge=0)]
+    seed: Seed
+    pictures: Count
+    variants: Annotated[dict[str, Variant], Field(min_length=1)]
 
 
 class Evaluate(Section):
@@ -117,6 +186,7 @@ class Evaluate(Section):
 
     batch: Count
     limit: Count | None
+    subset: dict[str, Count]
 
 
 class Parameters(BaseModel):
@@ -128,8 +198,15 @@ class Parameters(BaseModel):
     data: Data
     train: Train
     encoder: Encoder
+    pyramid: Pyramid
     fse: FSE
     psp: PSP
+    e4e: E4E
+    restyle_psp: ReStylePSP
+    restyle_e4e: ReStyleE4E
+    hfgi: HFGI
+    idinvert: InDomain
+    ablation: Ablation
     evaluate: Evaluate
 
     @model_validator(mode="after")
@@ -139,6 +216,7 @@ class Parameters(BaseModel):
             "data.mean_descriptor_seed": self.data.mean_descriptor_seed,
             "train.renders_seed": self.train.renders_seed,
             "train.validation_seed": self.train.validation_seed,
+            "ablation.seed": self.ablation.seed,
         }
         if len(set(seeds.values())) < len(seeds):
             raise ValueError(f"{', '.join(seeds)} must differ, or pictures are judged that were trained on")

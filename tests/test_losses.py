@@ -111,7 +111,7 @@ class TestFeatureStyle:
     def test_terms_are_the_equations(
         self, objective: FeatureStyleObjective, generator: MobileStyleGAN, perceptual: STLPIPS, batch: Batch
     ) -> None:
-        terms = objective(batch, generator)
+        terms = objective(batch, generator).terms
         offsets, feature = objective.network(batch.pictures)
         codes = offsets + generator.mean_code
         of_codes, of_feature = generator.synthesize(codes), generator.synthesize(codes, feature)
@@ -156,7 +156,7 @@ class TestFeatureStyle:
     ) -> None:
         """early and late are the codes w^{1:K} and w^{K+1:N}: G(F, w^{K+1:N}) does not read the first."""
         answers = list(objective.network.parameters())
-        loss = objective(batch, generator)[term]
+        loss = objective(batch, generator).terms[term]
         of_offsets, of_feature = torch.autograd.grad(loss, answers, allow_unused=True, materialize_grads=True)
         k = generator.feature_codes
         pictures = {"none": [False] * 4, "half": [True, True, False, False], "all": [True] * 4}
@@ -172,7 +172,7 @@ class TestFeatureStyle:
         others.weights = replace(WEIGHTS, **{name: 0.0})
         only = FeatureStyleObjective(objective.network, generator, objective.perceptual, SIDES, WEIGHTS)
         only.weights = replace(FeatureStyleWeights(0, 0, 0, 0), **{name: getattr(WEIGHTS, name)})
-        total, without, alone = (o(batch, generator)["loss"].item() for o in (objective, others, only))
+        total, without, alone = (o(batch, generator).terms["loss"].item() for o in (objective, others, only))
         assert alone > 0
         assert without + alone == pytest.approx(total, rel=1e-5)
 
@@ -185,7 +185,7 @@ class TestFeatureStyle:
         """Targets are reduced to its size, and the codes that it does not have are left alone."""
         coarse = tiny_coarse(generator)
         at_32 = FeatureStyleObjective(objective.network, generator, perceptual, [32], WEIGHTS)
-        terms = at_32(batch, coarse)
+        terms = at_32(batch, coarse).terms
         codes = objective.network(batch.pictures)[0] + generator.mean_code
         picture = coarse.synthesize(codes[:, : coarse.num_codes])
         expected = mean_square(picture[:2], reduce(batch.pictures, 32)[:2])
@@ -205,7 +205,7 @@ class TestFeatureStyle:
             "codes": mean_square(offsets[:2] + generator.mean_code, batch.codes),
             "feature": mean_square(feature[:2] / scale, known / scale),
         }
-        terms: Terms = objective(batch, None)
+        terms: Terms = objective(batch, None).terms
         loss = terms.pop("loss")
         assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-4)
         assert loss.item() == pytest.approx(sum(expected.values()), rel=1e-4)
@@ -219,7 +219,7 @@ class TestFeatureStyle:
 def test_psp_takes_both_losses_on_every_picture(generator: MobileStyleGAN, perceptual: STLPIPS, batch: Batch) -> None:
     network: Any = Answers(generator, 4, with_feature=False)
     objective = PSPObjective(network, generator, perceptual, SIDES, PSPWeights(0.9, 0.6))
-    terms = objective(batch, generator)
+    terms = objective(batch, generator).terms
     picture = generator.synthesize(network.offsets + generator.mean_code)
     distance = sum(perceptual(reduce(picture, s), reduce(batch.pictures, s)).mean().item() for s in SIDES)
     expected = {"mse": mean_square(picture, batch.pictures), "perceptual": distance}
@@ -227,5 +227,5 @@ def test_psp_takes_both_losses_on_every_picture(generator: MobileStyleGAN, perce
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-4)
     terms["loss"].backward()
     assert (network.offsets.grad != 0).any(2).all()
-    warm = objective(batch, None)["loss"].item()
+    warm = objective(batch, None).terms["loss"].item()
     assert warm == pytest.approx(mean_square(network.offsets[:2] + generator.mean_code, batch.codes), rel=1e-4)

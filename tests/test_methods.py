@@ -54,7 +54,7 @@ def case(request: pytest.FixtureRequest, assets: Path, weights: Path, tmp_path_f
     kind, name = request.param.split()
     if kind == "tiny":
         generator = tiny_generator()
-        method = load_method(name, generator, tiny_weights(tmp_path_factory.mktemp("weights")))
+        method = load_method(name, generator, tiny_weights(tmp_path_factory.mktemp("weights")), assets)
     else:
         profile = Profile(assets, weights)
         generator = profile.generator()
@@ -142,20 +142,22 @@ class TestContract:
         assert close(case.method.edit(found, direction, 0.5), expected)
 
 
-def test_only_fse_has_a_feature_tensor(tmp_path: Path) -> None:
+def test_only_fse_has_a_feature_tensor(tmp_path: Path, assets: Path) -> None:
     generator, weights = tiny_generator(), tiny_weights(tmp_path)
     pictures = generator.synthesize(generator.map(sample_z(42, 2))).clamp(-1, 1)
-    found = {name: load_method(name, generator, weights).invert(pictures) for name in OWN}
+    found = {name: load_method(name, generator, weights, assets).invert(pictures) for name in OWN}
     assert [name for name, inversion in found.items() if inversion.feature is not None] == ["fse"]
     assert torch.equal(found["fse"].codes, found["fse_w"].codes)
     with pytest.raises(ValueError, match="no feature tensor"):
-        load_method("fse", generator, weights).edit(found["psp"], torch.zeros(512), 1.0)
+        load_method("fse", generator, weights, assets).edit(found["psp"], torch.zeros(512), 1.0)
 
 
-def test_encoder_of_another_layer_is_refused(tmp_path: Path) -> None:
+def test_encoder_brings_its_own_layer(tmp_path: Path, assets: Path) -> None:
+    """The generator may stand at another K: it is the weights that know theirs."""
     weights = tiny_weights(tmp_path)
-    with pytest.raises(Refusal, match=r"trained for K = 3 and the generator is set to K = 5"):
-        load_method("fse", tiny_generator(feature_layer=5), weights)
+    pictures = tiny_generator().synthesize(tiny_generator().map(sample_z(42, 2))).clamp(-1, 1)
+    here, there = (load_method("fse", tiny_generator(k), weights, assets).invert(pictures) for k in (3, 5))
+    assert torch.equal(here.picture, there.picture)
 
 
 MINE = '''
@@ -205,22 +207,22 @@ class TestRegistry:
     def test_methods_of_this_project_and_of_others_are_found(self, installed: Path) -> None:
         assert {*OWN, "mean_face", "broken"} <= set(method_names())
         generator = tiny_generator()
-        method = load_method("mean_face", generator, installed)
+        method = load_method("mean_face", generator, installed, installed)
         picture = method.invert(torch.zeros(2, 3, 64, 64)).picture
         assert torch.equal(picture, generator.synthesize(generator.mean_code.expand(2, -1, -1)))
 
     def test_unknown_method_is_refused_with_the_known_ones(self, tmp_path: Path) -> None:
         with pytest.raises(Refusal, match=r"there is no method 'fes'; installed are .*fse, fse_w.*psp"):
-            load_method("fes", tiny_generator(), tmp_path)
+            load_method("fes", tiny_generator(), tmp_path, tmp_path)
 
     def test_object_that_is_no_method_is_refused(self, installed: Path) -> None:
         with pytest.raises(Refusal, match="mine:load_nothing of method 'broken' returns no InversionMethod"):
-            load_method("broken", tiny_generator(), installed)
+            load_method("broken", tiny_generator(), installed, installed)
 
     def test_name_that_two_packages_use_is_refused(self, installed: Path) -> None:
         (installed / "mine-1.0.dist-info/entry_points.txt").write_text("[fse.methods]\npsp = mine:load\n")
         with pytest.raises(Refusal, match=r"several packages have a method 'psp' \(baselines.*, mine:load\)"):
-            load_method("psp", tiny_generator(), installed)
+            load_method("psp", tiny_generator(), installed, installed)
 
 
 def test_users_method_runs_in_the_pipeline(package: Path, assets: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,16 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from baselines.hfgi.consultation import Consultation
 from baselines.hfgi.residual_aligner import ResidualAligner
 from baselines.hfgi.residual_encoder import ResidualEncoder
 from baselines.psp import PyramidEncoder
 from baselines.psp_checkpoint import REMEDY, psp_family
 from fse.checkpoints.checkpoint import load_parameters
+from fse.checkpoints.network_file import read_network
 from fse.checkpoints.reader import read_checkpoint
+from fse.checkpoints.safetensors_file import read_safetensors
 from fse.checkpoints.shapes import of_file
 from fse.editing import move_codes
+from fse.generators.mobilestylegan import MobileStyleGAN
 from fse.generators.style_generator import StyleGenerator
 from fse.inversion import Inversion
+from fse.refusal import Refusal
 
 FEATURE_LAYER = 8
 """K of the official generator: the convolution that reaches 64x64."""
@@ -43,13 +49,15 @@ class HFGIInverter:
     Parameters
     ----------
     encoder : nn.Module
-        pictures (B, 3, S, S) -> offsets (B, N, 512); officially e4e.
+        pictures (B, 3, encoder_side, encoder_side) -> offsets (B, N, 512); officially e4e.
     generator : StyleGenerator
         On the same device; officially StyleGAN2 with K = 8.
     residual_encoder, aligner : ResidualEncoder, ResidualAligner
         The former made for the generator's feature tensor.
     side : int
-        S, in pixels, at which the pictures are encoded and compared.
+        S, in pixels, at which the pictures and G(w) are compared.
+    encoder_side : int, optional
+        Side of the pictures that the encoder sees; S officially, and by default.
 
     Raises
     ------
@@ -64,6 +72,7 @@ class HFGIInverter:
         residual_encoder: ResidualEncoder,
         aligner: ResidualAligner,
         side: int = 256,
+        encoder_side: int | None = None,
     ) -> None:
         if residual_encoder.size.feature_shape != generator.feature_shape:
             raise ValueError(
@@ -75,15 +84,14 @@ class HFGIInverter:
         self.residual_encoder = residual_encoder.eval().requires_grad_(False)
         self.aligner = aligner.eval().requires_grad_(False)
         self.side = side
+        self.encoder_side = encoder_side or side
 
     @torch.no_grad()
     def invert(self, pictures: Tensor) -> ConsultedInversion:
         """pictures (B, 3, R, R) in [-1, 1] -> codes, F, and G(F, w^{K+1:N})."""
-        # Like Pillow, with which the official scripts reduce files; G(w) is reduced without antialiasing.
-        pictures = self._resize(pictures, antialias=True)
-        codes = self.encoder(pictures) + self.generator.mean_code
-        initial = self._shown(codes)
-        residual = pictures - initial
+        codes = self.encoder(resized(pictures, self.encoder_side)) + self.generator.mean_code
+        initial = shown(self.generator.synthesize(codes), self.side)
+        residual = resized(pictures, self.side) - initial
         feature = self._consult(codes, initial, residual)
         return ConsultedInversion(codes, feature, self.generator.synthesize(codes, feature), residual)
 
@@ -93,21 +101,59 @@ class HFGIInverter:
         if not isinstance(inversion, ConsultedInversion):
             raise ValueError("this inversion has no residual; it was made by another method")
         codes = move_codes(inversion.codes, direction, strength)
-        feature = self._consult(codes, self._shown(codes), inversion.residual)
+        initial = shown(self.generator.synthesize(codes), self.side)
+        feature = self._consult(codes, initial, inversion.residual)
         return self.generator.synthesize(codes, feature)
-
-    def _shown(self, codes: Tensor) -> Tensor:
-        """G(w) (B, 3, S, S), clamped as a stored picture is."""
-        return self._resize(self.generator.synthesize(codes).clamp(-1, 1), antialias=False)
-
-    def _resize(self, pictures: Tensor, antialias: bool) -> Tensor:
-        return interpolate(pictures, size=(self.side, self.side), mode="bilinear", antialias=antialias)
 
     def _consult(self, codes: Tensor, picture: Tensor, residual: Tensor) -> Tensor:
         """F for the codes (B, N, 512) of ``picture`` = G(w) and the residual, both (B, 3, S, S)."""
-        scale, shift = self.residual_encoder(self.aligner(torch.cat((residual, picture), 1)))
-        feature: Tensor = self.generator.feature(codes) * (1 + scale) + shift
-        return feature
+        aligned = self.aligner(torch.cat((residual, picture), 1))
+        return consulted(self.generator.feature(codes), self.residual_encoder(aligned))
+
+
+def resized(pictures: Tensor, side: int) -> Tensor:
+    """Pictures (B, 3, side, side) as networks see them: reduced like Pillow, with which the official scripts do it."""
+    return interpolate(pictures, size=(side, side), mode="bilinear", antialias=True)
+
+
+def shown(picture: Tensor, side: int) -> Tensor:
+    """G(w) (B, 3, side, side) as the picture is compared to it: clamped, and reduced without antialiasing."""
+    return interpolate(picture.clamp(-1, 1), size=(side, side), mode="bilinear")
+
+
+def consulted(feature: Tensor, condition: tuple[Tensor, Tensor]) -> Tensor:
+    """F = G(w^{1:K}) * (1 + scale) + shift, all (B, C, H, W)."""
+    scale, shift = condition
+    return feature * (1 + scale) + shift
+
+
+def load_hfgi(generator: MobileStyleGAN, weights: Path) -> HFGIInverter:
+    """HFGI with the trained weights ``hfgi.safetensors`` and ``e4e.safetensors`` of the folder ``weights``.
+
+    Raises
+    ------
+    Refusal
+        When a file is missing or another network's, or the consultation was trained on other weights of e4e.
+    """
+    path, encoder_path = weights / "hfgi.safetensors", weights / "e4e.safetensors"
+    encoder, consultation = read_network(encoder_path, PyramidEncoder), read_network(path, Consultation)
+    if read_safetensors(path).options["provenance"].get("e4e") != fingerprint(encoder_path):
+        raise Refusal(f"{path} was trained on another {encoder_path}; train HFGI again after e4e, with `dvc repro`")
+    device, size = generator.mean_code.device, consultation.size
+    consultation.to(device)
+    return HFGIInverter(
+        encoder.to(device),
+        generator.with_feature_layer(size.feature_layer),
+        consultation.residue,
+        consultation.grid_align,
+        size.side,
+        encoder.size.side,
+    )
+
+
+def fingerprint(path: Path) -> str:
+    """What tells the weights of one training from another's; HFGI's file names that of its e4e (``e4e``)."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def load_official_hfgi(path: Path) -> HFGIInverter:

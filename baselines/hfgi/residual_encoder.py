@@ -25,10 +25,13 @@ class ResidualEncoderSize:
         Channels at the side of the residual, its half and its quarter.
     feature_shape : tuple of int
         (C, H, W) of the generator's feature tensor; officially of the convolution K = 8, which reaches 64x64.
+    condition_width : int, optional
+        Channels between the two convolutions that give scale and shift; C officially, which None stands for.
     """
 
     widths: tuple[int, int, int] = (32, 48, 64)
     feature_shape: tuple[int, int, int] = (512, 64, 64)
+    condition_width: int | None = None
 
 
 class EqualConv2d(nn.Module):
@@ -69,8 +72,9 @@ class ResidualEncoder(SizedNetwork):
         )
         self.conv_layer2 = nn.Sequential(*stage(first, second, 3, "ir"))
         self.conv_layer3 = nn.Sequential(*stage(second, third, 3, "ir"))
-        self.condition_scale3 = _condition(third, size.feature_shape[0])
-        self.condition_shift3 = _condition(third, size.feature_shape[0])
+        channels = size.feature_shape[0]
+        self.condition_scale3 = _condition(third, size.condition_width or channels, channels)
+        self.condition_shift3 = _condition(third, size.condition_width or channels, channels)
 
     @classmethod
     def size_of(cls, tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> ResidualEncoderSize:
@@ -93,5 +97,5 @@ class ResidualEncoder(SizedNetwork):
         return interpolate(x, size=self.size.feature_shape[1:], mode="bilinear")
 
 
-def _condition(c_in: int, c_out: int) -> nn.Sequential:
-    return nn.Sequential(EqualConv2d(c_in, c_out), ScaledLeakyReLU(), EqualConv2d(c_out, c_out))
+def _condition(c_in: int, width: int, c_out: int) -> nn.Sequential:
+    return nn.Sequential(EqualConv2d(c_in, width), ScaledLeakyReLU(), EqualConv2d(width, c_out))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log2
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, leaky_relu_, linear
 
 from fse.checkpoints.shapes import consecutive, kernel_shape
+from fse.losses import reduce
 from fse.sized_network import SizedNetwork
 
 CODE_DIM = 512
@@ -106,7 +107,7 @@ class LastBlock(nn.Module):
 
 
 class InDomainEncoder(SizedNetwork):
-    """Picture (B, 3, R, R) in [-1, 1] -> codes (B, N, 512).
+    """Picture (B, 3, R, R) in [-1, 1], or a larger one, which is averaged down to R -> codes (B, N, 512).
 
     ``block0`` works at full resolution, ``block1`` and on at half, a quarter ... 4 px, and the last block ends in
     the codes: log2(R) blocks.
@@ -127,6 +128,23 @@ class InDomainEncoder(SizedNetwork):
             self.add_module(f"block{i}", ResidualBlock(widths[i - 1], widths[i]))
         self.add_module(f"block{blocks - 1}", LastBlock(widths[-1] * 16, size.num_codes * CODE_DIM))
 
+    @property
+    def last(self) -> LastBlock:
+        """The block that ends in the codes."""
+        return cast(LastBlock, list(self.children())[-1])
+
+    @torch.no_grad()
+    def start_from(self, mean_code: Tensor, code_std: Tensor) -> None:
+        """Set the codes before training near the generator's mean code, and their scale to the generator's own.
+
+        mean_code and code_std (N, 512) are those of the generator's codes; they become shift and scale of the last
+        normalisation, and its input is made small.
+        """
+        norm = cast(nn.BatchNorm1d, self.last.bn.bn)
+        norm.bias.copy_(mean_code.flatten())
+        norm.weight.copy_(code_std.flatten())
+        self.last.fc.weight *= 0.1
+
     @classmethod
     def size_of(cls, tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> InDomainEncoderSize:
         """The size of an official encoder, from its parameters' names and shapes.
@@ -142,7 +160,7 @@ class InDomainEncoder(SizedNetwork):
         return InDomainEncoderSize(2 ** (last + 1), rows // CODE_DIM, channels, columns // 16)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        x = pictures
+        x = reduce(pictures, self.size.resolution)
         for block in self.children():
             x = block(x)
         return x.reshape(-1, self.size.num_codes, CODE_DIM)

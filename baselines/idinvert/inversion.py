@@ -8,19 +8,25 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
 
 from baselines.idinvert.encoder import InDomainEncoder
 from baselines.idinvert.vgg16 import VGG16
+from baselines.wplus import mean_square, optimised
 from fse.checkpoints.checkpoint import official_network
+from fse.checkpoints.network_file import read_network
 from fse.checkpoints.reader import read_checkpoint
 from fse.editing import move_codes
 from fse.generators.families import read_generator
 from fse.generators.style_generator import StyleGenerator
 from fse.inversion import Inversion
+from fse.losses import reduce
+from fse.perceptual import STLPIPS
 from fse.refusal import Refusal
 
 Network = TypeVar("Network", InDomainEncoder, VGG16)
+
+PERCEPTUAL = 0.8
+"""Weight of ST-LPIPS where it stands for VGG16's 5e-5; that of the training."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,9 @@ class InDomainInverter:
             pictures = pictures.detach().clone()  # gradients cannot pass by a tensor born in inference mode
             codes = self.encoder(pictures)
             if self.steps:
-                codes = self._optimised(codes, pictures, self.features(pictures))
+                features = self.features(pictures)
+                rates = [self.learning_rate] * self.steps
+                codes = optimised(codes, lambda codes: self.total(self.losses(codes, pictures, features)), rates)
             return Inversion(codes, None, self.generator.synthesize(codes))
 
     @torch.no_grad()
@@ -122,9 +130,9 @@ class InDomainInverter:
         """Of codes (B, N, 512) for pictures (B, 3, R, R), whose features are known; gradients reach the codes."""
         found = self.generator.synthesize(codes)
         return InDomainLosses(
-            _mean_square(found, pictures),
-            _mean_square(self.features(found), features),
-            _mean_square(codes, self.encoder(found)),
+            mean_square(found, pictures),
+            mean_square(self.features(found), features),
+            mean_square(codes, self.encoder(found)),
         )
 
     def total(self, losses: InDomainLosses) -> Tensor:
@@ -132,19 +140,40 @@ class InDomainInverter:
         weights = self.weights
         return weights.pixel * losses.pixel + weights.perceptual * losses.perceptual + weights.domain * losses.domain
 
-    @torch.enable_grad()
-    def _optimised(self, start: Tensor, pictures: Tensor, features: Tensor) -> Tensor:
-        codes = start.clone().requires_grad_()
-        optimiser = torch.optim.Adam([codes], self.learning_rate)
-        for _ in range(self.steps):
-            total = self.total(self.losses(codes, pictures, features)).sum()
-            (codes.grad,) = torch.autograd.grad(total, codes)  # the networks' parameters get none
-            optimiser.step()
-        return codes.detach()
+
+class PerceptualFeatures(nn.Module):
+    """ST-LPIPS' features of a picture, flat (B, D), so scaled that their mean squared difference is its distance.
+
+    Parameters
+    ----------
+    perceptual : STLPIPS
+        Frozen.
+    side : int
+        To which larger pictures are reduced, in pixels.
+    """
+
+    def __init__(self, perceptual: STLPIPS, side: int = 128) -> None:
+        super().__init__()
+        self.perceptual = perceptual
+        self.side = side
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        maps = self.perceptual.features(reduce(pictures, min(self.side, pictures.shape[-1])))
+        weighted = [
+            each * (getattr(self.perceptual, f"linear{layer}") / each[0, 0].numel()).sqrt()
+            for layer, each in enumerate(maps, start=1)
+        ]
+        flat = torch.cat([each.flatten(1) for each in weighted], 1)
+        return flat * flat.shape[1] ** 0.5
 
 
-def _mean_square(a: Tensor, b: Tensor) -> Tensor:
-    return mse_loss(a, b, reduction="none").flatten(1).mean(1)
+def load_idinvert(generator: StyleGenerator, weights: Path, assets: Path, steps: int = 50) -> InDomainInverter:
+    """In-domain inversion with the trained ``idinvert.safetensors`` of ``weights``, and ST-LPIPS from ``assets``."""
+    device = generator.mean_code.device
+    encoder = read_network(weights / "idinvert.safetensors", InDomainEncoder).to(device)
+    perceptual = STLPIPS.load(assets / "stlpips/alex_shift_tolerant.pth").to(device)
+    features = PerceptualFeatures(perceptual)
+    return InDomainInverter(encoder, generator, features, steps=steps, weights=InDomainWeights(perceptual=PERCEPTUAL))
 
 
 def load_official_idinvert(generator_path: Path, encoder_path: Path, vgg_path: Path) -> InDomainInverter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
@@ -14,13 +14,15 @@ from torch import Tensor
 from eval.metrics.distribution import FEWEST_PICTURES, FID, FDEffNet, PairedFeatures
 from eval.metrics.efficientnet_lite0 import EfficientNetLite0
 from eval.metrics.identity import FaceDescriptor, Identity, MeanDescriptor
-from eval.metrics.metric import PICTURE_RANGE, Described, DistributionMetric, PictureMetric, check_range
+from eval.metrics.metric import PICTURE_RANGE, Column, Described, DistributionMetric, PictureMetric, check_range
 from eval.metrics.perceptual import LPIPSDistance, STLPIPSDistance
 from eval.metrics.pixel import MSE, PSNR, SSIM
 from eval.statistics import mean_interval
 from fse.perceptual import STLPIPS
 
 OK = "ok"
+EXTRAPOLATED = "_inf"
+"""Ending of the keys of distances extrapolated to infinitely many pictures."""
 
 
 class _Reason(TypedDict, total=False):
@@ -30,8 +32,9 @@ class _Reason(TypedDict, total=False):
 class Cell(_Reason):
     """A metric of a method: mean (or distance) with its 95 % interval, and the pictures behind it.
 
-    ``expected`` are all pictures of the set, ``used`` those that have a value, ``failed`` the rest. Without a
-    value the three numbers are None, and ``reason`` says why.
+    ``expected`` are all pictures of the set, or of the method's subset of it, ``used`` those that have a value,
+    ``failed`` the rest. Without a value the three numbers are None, and ``reason`` says why. Extrapolated distances
+    have no interval.
     """
 
     mean: float | None
@@ -67,6 +70,22 @@ class Measurements:
         return result
 
 
+@dataclass
+class Part:
+    """What was measured of a batch: plain numbers and tensors, so that it can be kept in a file.
+
+    Attributes
+    ----------
+    rows : dict
+        (PICTURE, METHOD) -> column -> value; ``status`` only where something failed.
+    features : dict
+        (METRIC, METHOD) -> features of sources and reconstructions (2, B, D), of the distribution metrics.
+    """
+
+    rows: dict[tuple[str, str], dict[str, float | str]]
+    features: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+
+
 class Suite:
     """Receives pictures batch by batch and computes every metric on them.
 
@@ -88,18 +107,23 @@ class Suite:
         self._device = torch.device(device)
         self._rows: dict[tuple[str, str], dict[str, float | str]] = {}
         self._features: dict[tuple[str, str], PairedFeatures] = {}
-        columns: list[Described] = []
+        self._left_out: set[tuple[str, str]] = set()
+        self._columns: list[Described] = []
         for metric in self._pictures:
-            columns += [metric, *metric.companions]
-        self.metrics: tuple[Described, ...] = (*columns, *self._distributions)
+            self._columns += [metric, *metric.companions]
+        pairs = ((distribution, _extrapolated(distribution)) for distribution in self._distributions)
+        self.metrics: tuple[Described, ...] = (*self._columns, *(each for pair in pairs for each in pair))
+
+    def update(self, names: Sequence[str], source: Tensor, reconstructions: Mapping[str, Tensor]) -> None:
+        """Measure a batch, :meth:`measure`, and keep the outcome."""
+        self.add(self.measure(names, source, reconstructions))
 
     @torch.inference_mode()
-    def update(self, names: Sequence[str], source: Tensor, reconstructions: Mapping[str, Tensor]) -> None:
-        """Measure a batch.
+    def measure(self, names: Sequence[str], source: Tensor, reconstructions: Mapping[str, Tensor]) -> Part:
+        """The outcome of a batch, which :meth:`add` takes.
 
         names: one a picture; source: (B, 3, R, R) in [-1, 1]; reconstructions: METHOD -> the same shape and
-        range. Raises ValueError for other shapes or values, and for a picture and method that were seen
-        before.
+        range. Raises ValueError for other shapes or values, and for a picture that is given twice.
         """
         if source.ndim != 4 or source.shape[1] != 3 or len(names) != len(source):
             raise ValueError(f"{len(names)} names need pictures (B, 3, R, R), got {tuple(source.shape)}")
@@ -109,7 +133,7 @@ class Suite:
                 raise ValueError(f"{method}: shape {tuple(found.shape)} for sources {tuple(source.shape)}")
             check_range(found, PICTURE_RANGE, method)
         rows = {(name, method): dict[str, float | str]() for method in reconstructions for name in names}
-        if len(rows) < len(names) * len(reconstructions) or rows.keys() & self._rows.keys():
+        if len(rows) < len(names) * len(reconstructions):
             raise ValueError("a picture was given twice for one method")
 
         source = source.to(self._device)
@@ -124,21 +148,32 @@ class Suite:
                     if index in outcome.failures:
                         reason = f"{metric.key}: {outcome.failures[index]}"
                         row["status"] = f"{row['status']}; {reason}" if "status" in row else reason
+        kept: dict[tuple[str, str], Tensor] = {}
         for distribution in self._distributions:
             features = distribution.features(source)
             for method, found in reconstructions.items():
-                pairs = self._features.setdefault((distribution.key, method), PairedFeatures(distribution.dimensions))
-                pairs.update(features, distribution.features(found))
-        self._rows.update(rows)
+                kept[distribution.key, method] = torch.stack((features, distribution.features(found))).float().cpu()
+        return Part(rows, kept)
+
+    def add(self, part: Part) -> None:
+        """Keep the outcome of a batch. Raises ValueError for a picture and method that were seen before."""
+        if part.rows.keys() & self._rows.keys():
+            raise ValueError("a picture was given twice for one method")
+        self._rows.update(part.rows)
+        for key, (sources, reconstructions) in part.features.items():
+            self._features.setdefault(key, PairedFeatures(sources.shape[1])).update(sources, reconstructions)
 
     def fail(self, name: str, method: str, reason: str) -> None:
         """Record that a picture could not be read or inverted."""
-        if (name, method) in self._rows:
-            raise ValueError(f"{name}, {method} was given twice")
-        self._rows[name, method] = {"status": reason}
+        self.add(Part({(name, method): {"status": reason}}))
+
+    def leave_out(self, name: str, method: str) -> None:
+        """Record that a method is not measured on a picture, as stated beforehand: no row, and no failure."""
+        self._left_out.add((name, method))
 
     def compute(self) -> Measurements:
-        """All rows and distances so far. A picture that a method was never given counts as failed."""
+        """All rows and distances so far. A picture that a method was never given counts as failed, unless it was
+        left out."""
         names = list(dict.fromkeys(name for name, _ in self._rows))
         methods = list(dict.fromkeys(method for _, method in self._rows))
         absent: dict[str, float | str] = {"status": "no reconstruction was given"}
@@ -146,26 +181,43 @@ class Suite:
             {"picture": name, "method": method, "status": OK, **self._rows.get((name, method), absent)}
             for name in names
             for method in methods
+            if (name, method) not in self._left_out
         ]
-        columns = [metric.key for metric in self.metrics[: len(self.metrics) - len(self._distributions)]]
+        columns = [metric.key for metric in self._columns]
         pictures = pd.DataFrame(rows, columns=["picture", "method", *columns, "status"])
         pictures = pictures.astype(dict.fromkeys(columns, float))
         if "id_same" in pictures:
             pictures["id_same"] = pictures["id_same"].astype("boolean")
-        distributions = {
-            method: {metric.key: self._distance(metric.key, method, len(names)) for metric in self._distributions}
-            for method in methods
-        }
+        expected = pictures["method"].value_counts()
+        distributions: dict[str, dict[str, Cell]] = {method: {} for method in methods}
+        for method in methods:
+            for metric in self._distributions:
+                distributions[method] |= self._distances(metric.key, method, int(expected[method]))
         return Measurements(pictures, distributions)
 
-    def _distance(self, key: str, method: str, expected: int) -> Cell:
+    def _distances(self, key: str, method: str, expected: int) -> dict[str, Cell]:
+        """The distance at this number of pictures, and the extrapolated one."""
         pairs = self._features.get((key, method))
         used = 0 if pairs is None else len(pairs)
         if pairs is None or used < FEWEST_PICTURES:
-            return _no_value(expected, used, f"not computed: {used} pictures, at least {FEWEST_PICTURES} needed")
+            cell = _no_value(expected, used, f"not computed: {used} pictures, at least {FEWEST_PICTURES} needed")
+            return {key: cell, key + EXTRAPOLATED: _too_few(expected, used)}
         distance = pairs.distance()
         low, high = pairs.interval(distance)
-        return Cell(mean=distance, low=low, high=high, expected=expected, used=used, failed=expected - used)
+        cell = Cell(mean=distance, low=low, high=high, expected=expected, used=used, failed=expected - used)
+        extrapolated = pairs.extrapolated(distance)
+        if extrapolated is None:
+            return {key: cell, key + EXTRAPOLATED: _too_few(expected, used)}
+        beside = Cell(mean=extrapolated, low=None, high=None, expected=expected, used=used, failed=expected - used)
+        return {key: cell, key + EXTRAPOLATED: beside}
+
+
+def _extrapolated(metric: DistributionMetric) -> Column:
+    return Column(metric.key + EXTRAPOLATED, f"{metric.label} ∞", metric.higher_is_better, metric.unit, metric.range)
+
+
+def _too_few(expected: int, used: int) -> Cell:
+    return _no_value(expected, used, f"not computed: {used} pictures, at least {2 * FEWEST_PICTURES} needed")
 
 
 def _mean(column: pd.Series) -> Cell:

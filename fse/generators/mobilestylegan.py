@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -163,14 +164,10 @@ class MobileStyleGAN(SizedNetwork):
         self.size = size = size or MobileStyleGANSize()
         channels = size.channels
         blocks = len(channels) - 1
-        if not 1 <= feature_layer <= 2 * blocks + 1:
-            raise ValueError(f"feature_layer must lie in 1..{2 * blocks + 1}, not {feature_layer}")
         self.resolution = 8 * 2**blocks
         self.code_dim = CODE_DIM
         self.num_codes = 2 * blocks + 2
-        self.feature_layer = self.feature_codes = feature_layer
-        level = feature_layer // 2
-        self.feature_shape = (channels[level], 4 * 2**level, 4 * 2**level)
+        self._set_feature_layer(feature_layer)
 
         self.mapping = MappingNetwork(size.mapping_depth)
         self.constant = nn.Parameter(torch.zeros(1, channels[0], 4, 4))
@@ -186,6 +183,20 @@ class MobileStyleGAN(SizedNetwork):
         biases = ["conv1.bias", *(f"blocks.{i}.conv2.bias" for i in range(blocks))]
         depth = consecutive(tensors, "mapping.layers.{}.weight")
         return MobileStyleGANSize(tuple(kernel_shape(tensors, bias)[1] for bias in biases), depth)
+
+    def _set_feature_layer(self, feature_layer: int) -> None:
+        last = 2 * len(self.size.channels) - 1
+        if not 1 <= feature_layer <= last:
+            raise ValueError(f"feature_layer must lie in 1..{last}, not {feature_layer}")
+        self.feature_layer = self.feature_codes = feature_layer
+        level = feature_layer // 2
+        self.feature_shape = (self.size.channels[level], 4 * 2**level, 4 * 2**level)
+
+    def with_feature_layer(self, feature_layer: int) -> MobileStyleGAN:
+        """The same generator, its parameters shared, at another K. Methods differ in theirs."""
+        other = copy(self)
+        other._set_feature_layer(feature_layer)
+        return other
 
     def map(self, z: Tensor) -> Tensor:
         """z (B, 512) ~ N(0, I) -> codes (B, N, 512), the same w in every row."""
