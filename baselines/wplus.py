@@ -72,7 +72,7 @@ class OptimisedInverter:
         generator: StyleGenerator,
         perceptual: STLPIPS,
         *,
-        steps: int = 200,
+        steps: int = 100,
         learning_rate: float = 0.05,
         weights: OptimisationWeights | None = None,
         side: int = 128,

@@ -17,8 +17,8 @@ from torch import nn
 from eval.profile import Profile
 from fse.objective import Batch
 from fse.training import compiled
-from pipelines.parameters import read_parameters
 from pipelines.objectives import OBJECTIVES, Ingredients
+from pipelines.parameters import read_parameters
 
 MODES: dict[str, Literal["32-true", "bf16-mixed"]] = {"plain": "32-true", "as run": "bf16-mixed"}
 

@@ -289,7 +289,7 @@ def tables(runs: Runs, compared: Mapping[str, Comparison]) -> list[Table]:
         rows.append(Row("rgb_skip", "without the RGB skip: not applicable", {}))
         notes = [
             "Mean, and 95 % bootstrap interval over pictures; the best mean of a column is bold. One training each, "
-            f"seed {first.seed}, {first.training['steps']:.0f} steps.",
+            f"seed {first.seed}, of {first.training['steps']:.0f} steps: what counts early in training.",
             *remarks,
         ]
         found.append(Table(name, f"Ablations, {title}: {data}", COLUMNS, rows, notes))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from eval.profile import Profile
 from fse.checkpoints.network_file import write_network
+from fse.generators.mobilestylegan import MobileStyleGAN
 from fse.generators.style_generator import StyleGenerator
 from fse.inversion import Inversion, InversionMethod
 from fse.latents import sample_z
@@ -25,6 +27,7 @@ from tests.conftest import ROOT
 from tests.tiny import tiny_encoder, tiny_generator, tiny_pyramid
 
 OWN = ["fse", "fse_w", "psp"]
+SHIPPED = [*OWN, "e4e", "hfgi"]  # methods that optimise take minutes at this size: their own tests are at a small one
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def tiny_weights(folder: Path) -> Path:
 
 @pytest.fixture(
     scope="module",
-    params=[f"tiny {name}" for name in OWN] + [f"shipped {name}" for name in method_names()],
+    params=[f"tiny {name}" for name in OWN] + [f"shipped {name}" for name in SHIPPED],
 )
 def case(request: pytest.FixtureRequest, assets: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
     kind, name = request.param.split()
@@ -61,7 +64,8 @@ def case(request: pytest.FixtureRequest, assets: Path, weights: Path, tmp_path_f
         method = profile.method(name, generator)
     with torch.no_grad():
         pictures = generator.synthesize(generator.map(sample_z(40, 2))).clamp(-1, 1)
-    return Case(name, method, generator, pictures, method.invert(pictures))
+    own = cast(MobileStyleGAN, getattr(method, "generator", generator))  # at the method's K
+    return Case(name, method, own, pictures, method.invert(pictures))
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +136,8 @@ class TestContract:
 
     def test_edit_follows_equation_1(self, case: Case, direction: Tensor) -> None:
         """F + G(w edited) - G(w), and the edited codes; without F just the edited codes."""
+        if case.name == "hfgi":
+            pytest.skip("HFGI consults the residual anew instead; tests/test_hfgi.py")
         found, generator = case.inversion, case.generator
         codes = found.codes + 0.5 * direction
         with torch.no_grad():

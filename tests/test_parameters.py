@@ -15,13 +15,14 @@ import pytest
 import yaml
 
 from fse.refusal import Refusal
+from pipelines.objectives import OBJECTIVES
 from pipelines.parameters import Parameters, read_parameters
 from tests.conftest import ROOT
 
 SHIPPED: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "params.yaml").read_text())
 SECTIONS = list(Parameters.model_fields)
 NAMES = [(section, name) for section in SECTIONS for name in SHIPPED[section]]
-NO_STAGES = {"__init__", "parameters", "convert", "official"}
+NO_STAGES = {"__init__", "parameters", "objectives", "convert", "official"}
 STAGES = sorted(path.stem for path in (ROOT / "pipelines").glob("*.py") if path.stem not in NO_STAGES)
 
 
@@ -44,6 +45,11 @@ def test_shipped_file_is_valid_and_complete() -> None:
     for section, name in NAMES:
         value = getattr(getattr(parameters, section), name)
         expected = SHIPPED[section][name]
+        if name == "variants":
+            assert {variant: set(changes) for variant, changes in expected.items()} == {
+                variant: changes.model_fields_set for variant, changes in value.items()
+            }
+            continue
         assert value == (tuple(expected) if isinstance(expected, list) else expected)
 
 
@@ -75,7 +81,10 @@ def test_missing_section_is_named(section: str, tmp_path: Path) -> None:
         ({"train.precision": "16"}, "train.precision"),
         ({"train.renders": 8}, "train.renders must be at least train.batch and train.warm_batch"),
         ({"train.devices": 3}, "train.batch must be a multiple of 2 * train.devices"),
-        ({"train.validation_seed": SHIPPED["train"]["renders_seed"]}, "train.validation_seed must differ"),
+        (
+            {"train.validation_seed": SHIPPED["train"]["renders_seed"]},
+            "must differ, or pictures are judged that were trained on",
+        ),
         ({"data.renders_seed": SHIPPED["train"]["renders_seed"]}, "data.renders_seed"),
         ({"encoder.widths": [32, 64, 128]}, "encoder.widths"),
         ({"encoder.stem_width": 8}, "encoder.stem_width"),  # PyTorch would corrupt memory
@@ -85,6 +94,9 @@ def test_missing_section_is_named(section: str, tmp_path: Path) -> None:
         ({"fse.feature_layer": 11}, "fse.feature_layer"),
         ({"psp.pixel": -1}, "psp.pixel"),
         ({"evaluate.limit": 0}, "evaluate.limit"),
+        ({"evaluate.subset": {"wplus": 0}}, "evaluate.subset.wplus"),
+        ({"restyle_psp.passes": 0}, "restyle_psp.passes"),
+        ({"hfgi.feature_layer": 10}, "hfgi.feature_layer"),
     ],
 )
 def test_impossible_values_are_refused(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
@@ -179,7 +191,7 @@ def test_method_that_cannot_be_trained(
     with pytest.raises(SystemExit) as left:
         train(tmp_path, monkeypatch, "fes")
     assert left.value.code == 2
-    assert capsys.readouterr().err == "error: 'fes' cannot be trained; trainable methods are fse, psp\n"
+    assert capsys.readouterr().err == f"error: 'fes' cannot be trained; trainable methods are {', '.join(OBJECTIVES)}\n"
 
 
 def test_feature_tensor_that_does_not_fit_the_generator(

@@ -15,6 +15,7 @@ import yaml
 from dvc.repo import Repo
 from dvc.stage import PipelineStage
 
+from eval.contest import METHODS
 from fse.registry import GROUP
 from tests.conftest import ROOT
 
@@ -45,15 +46,20 @@ def module_of(stage: PipelineStage) -> str:
 
 
 def test_dvc_knows_every_stage_and_its_order(repo: Repo, stages: dict[str, PipelineStage]) -> None:
-    methods = ["fse", "psp"]
-    expected = {"assets", "head", "data", "evaluate", "report", *(f"train@{m}" for m in methods)}
-    assert set(stages) == expected | {f"invert@{m}" for m in (*methods, "fse_w")}
+    trained = {name.partition("@")[2] for name in stages if name.startswith("train@")} | {"hfgi"}
+    inverted = {name.partition("@")[2] for name in stages if name.startswith("invert@")}
+    assert trained == {path.stem for path in (ROOT / "weights").glob("*.safetensors")} - {"picture_head"}
+    assert inverted == trained | {"fse_w", "wplus"}
+    assert inverted <= set(METHODS)
     graph = repo.index.graph  # an edge leads to what a stage needs
     needs = {stage.name: {other.name for other in networkx.descendants(graph, stage)} for stage in graph}
     assert needs["report"] == set(stages) - {"report"}
     assert needs["train@psp"] == {"assets", "head"}
+    assert needs["train_hfgi"] == {"assets", "head", "train@e4e"}
     assert needs["invert@fse_w"] >= {"train@fse", "data", "head", "assets"}
     assert "evaluate" not in needs["invert@fse"]
+    for name in inverted:
+        assert f"invert@{name}" in needs["evaluate"]
 
 
 def test_commands_are_modules_that_run_alone(stages: dict[str, PipelineStage]) -> None:
@@ -73,8 +79,11 @@ def test_parameters_exist(stages: dict[str, PipelineStage]) -> None:
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
     for stage in stages.values():
         for dependency in stage.deps:
-            for section in getattr(dependency, "params", None) or []:
-                assert section in shipped, f"{stage.name} depends on the parameters {section}"
+            for name in getattr(dependency, "params", None) or []:
+                values = shipped
+                for part in name.split("."):
+                    assert part in values, f"{stage.name} depends on the parameters {name}"
+                    values = values[part]
 
 
 def test_a_fresh_clone_does_not_train(stages: dict[str, PipelineStage]) -> None:
@@ -83,9 +92,9 @@ def test_a_fresh_clone_does_not_train(stages: dict[str, PipelineStage]) -> None:
         for out in stage.outs:
             if Path(out.fs_path).is_relative_to(ROOT / "weights"):
                 assert not out.use_cache
-        if stage.name.startswith(("train", "head")):
+        if stage.name.startswith(("train", "head", "ablate")):
             data = [path for path in paths(stage.deps) if not path.endswith(".py")]
-            assert all(path.startswith("data/assets/") or path == "weights/picture_head.safetensors" for path in data)
+            assert all(path.startswith(("data/assets/", "weights/")) for path in data)
 
 
 def test_metrics_do_not_bring_inversions_up_again(stages: dict[str, PipelineStage]) -> None:

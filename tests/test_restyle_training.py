@@ -24,17 +24,18 @@ from fse.generators.mobilestylegan import MobileStyleGAN
 from fse.inversion import InversionMethod
 from fse.objective import Objective
 from fse.perceptual import STLPIPS
-from tests.test_e4e_training import (
-    SHORT,
-    _one_thread,  # noqa: F401
-    generator,  # noqa: F401
-    learns_and_resumes,
-    perceptual,  # noqa: F401
-    tiny_batch,
-    tiny_rows,
-    written,
-)
-from tests.tiny import tiny_coarse
+from tests.test_e4e_training import SHORT, learns_and_resumes, tiny_batch, tiny_rows, written
+from tests.tiny import ASSETS, tiny_coarse, tiny_generator
+
+
+@pytest.fixture(scope="module")
+def generator() -> MobileStyleGAN:
+    return tiny_generator()
+
+
+@pytest.fixture(scope="module")
+def perceptual(assets: Path) -> STLPIPS:
+    return STLPIPS.load(ASSETS / "stlpips/alex_shift_tolerant.pth")
 
 
 def tiny_restyle(generator: MobileStyleGAN, perceptual: STLPIPS, weights: PSPWeights) -> ReStyleObjective:

@@ -8,8 +8,10 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,12 +23,14 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from eval import measurement, table1
+from eval.contest import Places
+from eval.measurement import Parts
 from eval.metrics.identity import FaceDescriptor, mean_descriptor
 from eval.metrics.pixel import MSE, PSNR, SSIM
-from eval.metrics.suite import Suite
+from eval.metrics.suite import Part, Suite
 from eval.profile import Profile
-from eval.table1 import Places, evaluate, evaluate_own, published, render
-from eval.tables import Column, Estimate, Row, Table
+from eval.table1 import Judged, evaluate, evaluate_own, published, render
+from eval.tables import Column, Estimate, Row, Table, TextTable
 from fse.alignment import FaceAligner, align_every_face
 from fse.inversion import Inversion
 from fse.pictures import PictureFolder, batches
@@ -120,7 +124,7 @@ def test_the_files_hold_what_was_measured(measured: Places) -> None:
 
 
 def test_published_values_stand_apart_and_are_labelled(measured: Places) -> None:
-    text = (measured.reports / "table1.md").read_text()
+    text = (measured.reports / "table1.md").read_text().partition("####")[0]
     assert published().notes[0] in text
     text = text.replace(published().notes[0], "")
     assert "CelebA-HQ, StyleGAN2 1024: other data" in text
@@ -176,16 +180,92 @@ def test_broken_pictures_are_named_and_the_others_go_on(faces: Path, tmp_path: P
     suite = pixel_suite()
     sources = sorted((root / "test" / folder).iterdir())
     measurement.measure(sources, {m: root / "inversions" / m / folder for m in BLUR}, suite, resolution=256)
-    results = measurement.write(suite, folder, tmp_path)
+    results = measurement.write(suite, folder, tmp_path / "measurements")
     assert results.n == 3
     for method in BLUR:
         cell = results.methods[method]["psnr"]
         assert (cell["expected"], cell["used"], cell["failed"]) == (3, 2, 1)
     assert {(each["picture"], each["method"]) for each in results.failures} == {("t1_4", "psp"), ("t1_2", "fse")}
-    assert measurement.read(folder, tmp_path)[0] == results
-    text = table1.table_of(results).markdown()
+    assert measurement.read(folder, tmp_path / "measurements")[0] == results
+    text = table1.table_of(Judged.read(folder, Places(reports=tmp_path))).markdown()
     assert "3 pictures expected, 2 used, 1 failed." in text
-    assert re.search(r"^- t1_4, psp: .*t1_4\.png cannot be read", text, re.MULTILINE)
+    assert re.search(r"^- t1_4 by pSp: .*t1_4\.png cannot be read", text, re.MULTILINE)
+
+
+def test_a_method_on_a_subset_is_stated_and_competes_with_nobody(faces: Path, tmp_path: Path) -> None:
+    suite, folder = pixel_suite(), "photographs"
+    sources = sorted((faces / "test" / folder).iterdir())
+    folders = {method: faces / "inversions" / of / folder for method, of in {"wplus": "fse", "psp": "psp"}.items()}
+    measurement.measure(sources, folders, suite, resolution=256, batch=2, subsets={"wplus": 1, "e4e": 1})
+    results = measurement.write(suite, folder, tmp_path / "measurements")
+    assert results.failures == []
+    assert (results.methods["wplus"]["psnr"]["expected"], results.methods["psp"]["psnr"]["expected"]) == (1, 3)
+    assert results.methods["wplus"]["psnr"]["mean"] > results.methods["psp"]["psnr"]["mean"]
+    table = table1.table_of(Judged.read(folder, Places(reports=tmp_path)))
+    assert [row.name for row in table.rows] == ["W+ optimisation (first 1)", "pSp"]
+    assert table.best(table.columns[1]) == frozenset()  # a lone competitor is not best
+    text = table.markdown()
+    assert "was run on the first 1 by name only" in text
+    assert "failed for W+ optimisation" not in text
+
+
+def test_what_was_stopped_goes_on_where_it_was(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed in the second batch, then called again: the first is not measured anew, and the files are the same."""
+    calls: list[list[str]] = []
+    stop = False
+
+    class Stoppable(Suite):
+        def measure(self, names: Sequence[str], *rest: Any) -> Part:
+            if stop and calls:
+                raise KeyboardInterrupt
+            calls.append(list(names))
+            return super().measure(names, *rest)
+
+    def run(name: str) -> Places:
+        places = Places(faces / "test", faces / "inversions", tmp_path / name)
+        evaluate(places, Profile(), sets=["photographs"], methods=["psp", "fse"], batch=1, subsets={"fse": 2})
+        return places
+
+    monkeypatch.setattr(table1, "build_suite", lambda *_: Stoppable([SSIM(), PSNR(), MSE()]))
+    whole = run("whole").measurements
+    calls.clear()
+    stop = True
+    with pytest.raises(KeyboardInterrupt):
+        run("stopped")
+    assert calls == [["t1_2"]]
+    stop = False
+    calls.clear()
+    stopped = run("stopped").measurements
+    assert calls == [["t1_4"], ["t1_5"]]
+    for suffix in ("csv", "json"):
+        name = f"photographs.{suffix}"
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes()
+    assert sorted(path.name for path in stopped.iterdir() if any(path.iterdir() if path.is_dir() else [path])) == [
+        "photographs.csv",
+        "photographs.json",
+    ]
+
+
+def test_parts_belong_to_the_pictures_and_the_code(tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"1")
+    found = {"psp": [picture]}
+    first = Parts(tmp_path / "parts", "code")
+    path = first.path([picture], found)
+    first.write(
+        path, [Part({("a", "psp"): {"psnr": 20.5, "status": "id: no face"}}, {("fd", "psp"): torch.ones(2, 1, 3)})]
+    )
+    [read] = first.read(path) or []
+    assert read.rows == {("a", "psp"): {"psnr": 20.5, "status": "id: no face"}}
+    assert torch.equal(read.features["fd", "psp"], torch.ones(2, 1, 3))
+    assert Parts(tmp_path / "parts", "other code").path([picture], found) != path
+    assert first.path([picture], {"e4e": [picture]}) != path
+    path.write_bytes(path.read_bytes()[:40])
+    assert first.read(path) is None
+    picture.write_bytes(b"2")
+    assert first.path([picture], found) != path
+    first.remove()
+    assert not (tmp_path / "parts").exists()
 
 
 def test_the_command_line(
@@ -230,7 +310,7 @@ def test_own_pictures(faces: Path, assets: Path, tmp_path: Path) -> None:
     (mine / "notes.txt").write_text("not a picture")
     places = Places(faces / "test", reports=tmp_path / "out")
     name = evaluate_own(mine, places, BlurringProfile(assets), methods=["psp", "fse"])
-    [table] = render(places, {}, sets=[name])
+    [table] = render(places, {}, sets=[name]).tables
     results, _ = measurement.read(name, places.measurements)
     assert {each["picture"] for each in results.failures} == {"good.png", "oblong.webp", "old.bmp", "torn.jpg"}
     assert results.methods["psp"]["psnr"]["used"] == 1
@@ -277,6 +357,11 @@ def test_names_from_outside_cannot_break_the_tables() -> None:
     console.print(table.rich(120))
     assert "[bold]" in console.file.getvalue()  # type: ignore[attr-defined]
     assert "[red]x" in console.file.getvalue()  # type: ignore[attr-defined]
+    further = TextTable("k", "T_1", ["A & b", "c"], [["x|y", "[bold] 5 %"]], ["n_1 > 2"])
+    assert r"A \& b & c \\" in further.latex()
+    assert r"x\|y" in further.markdown()
+    console.print(further.rich())
+    assert "[bold] 5 %" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_transcription_states_its_source() -> None:

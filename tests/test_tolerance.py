@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,22 +12,28 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from eval import measurement
+from eval.contest import Places
+from eval.inversions import invert_pictures
+from eval.metrics import pixel
+from eval.metrics.metric import Outcome
+from eval.metrics.perceptual import STLPIPSDistance
 from eval.metrics.pixel import MSE, PSNR, SSIM
 from eval.metrics.suite import Suite
-from eval.table1 import Places, render
+from eval.profile import Profile
+from eval.table1 import render
 from eval.tolerance import Difference, Tolerance, additions, compare, main, read_tolerances
-from fse.pictures import write_picture
+from fse.perceptual import STLPIPS
+from fse.pictures import list_pictures, read_picture, write_picture
 from fse.refusal import Refusal
+from tests.conftest import ROOT
 
-TOLERANCES = {
-    "ssim": Tolerance(absolute=0.002),
-    "psnr": Tolerance(absolute=0.05),
-    "mse": Tolerance(relative=0.02),
-}
+TOLERANCES = read_tolerances(ROOT / "params.yaml")
 NAMES = [f"{number:05d}" for number in range(4)]
 
 
@@ -48,9 +55,13 @@ def run(folder: Path, tamper: Callable[[Path], None] | None = None) -> dict[str,
             write_picture(picture, folder / kind / f"{name}.png")
     if tamper:
         tamper(folder)
-    suite = Suite([SSIM(), PSNR(), MSE()])
-    sources = sorted((folder / "test").glob("*.png"))
-    measurement.measure(sources, {method: folder / method for method in ("fse", "psp")}, suite, resolution=48)
+    return measured(folder, Suite([SSIM(), PSNR(), MSE()]), ("fse", "psp"), 48)
+
+
+def measured(folder: Path, suite: Suite, methods: tuple[str, ...], resolution: int) -> dict[str, Any]:
+    """``table1.json`` of ``folder/test`` against ``folder/METHOD``."""
+    inversions = {method: folder / method for method in methods}
+    measurement.measure(list_pictures(folder / "test"), inversions, suite, resolution=resolution)
     places = Places(reports=folder / "reports")
     measurement.write(suite, "renders", places.measurements)
     render(places, {}, sets=["renders"])
@@ -63,6 +74,36 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return run(tmp_path_factory.mktemp("expected"))
 
 
+Gate = Callable[[Any, Any], tuple[int, str]]
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Gate:
+    """``python -m eval.tolerance`` with the project's own tolerances -> exit code and what it prints."""
+
+    def run_gate(expected: Any, measured: Any) -> tuple[int, str]:
+        for name, content in {"expected.json": expected, "measured.json": measured}.items():
+            (tmp_path / name).write_text(json.dumps(content))
+        files = {"--expected": tmp_path / "expected.json", "--measured": tmp_path / "measured.json"}
+        options = [str(part) for option in files.items() for part in option]
+        monkeypatch.setattr(sys, "argv", ["tolerance", *options, "--params", str(ROOT / "params.yaml")])
+        code = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return run_gate
+
+
+def rows_of(text: str) -> set[tuple[str, str]]:
+    """(where, quantity) of the table that the gate prints."""
+    cells = [line.split() for line in text.splitlines() if line.startswith("renders / ")]
+    return {(line[2], line[3].rstrip(",")) for line in cells}
+
+
 def outside(expected: Any, measured: Any) -> set[tuple[str, str, str]]:
     differences = compare(expected, measured, TOLERANCES)
     return {(d.where, d.quantity, d.reason) for d in differences if not d.inside}
@@ -72,20 +113,102 @@ def test_the_same_run_agrees(expected: dict[str, Any], tmp_path: Path) -> None:
     assert outside(expected, run(tmp_path)) == set()
 
 
-def test_swapped_colours_are_caught(expected: dict[str, Any], tmp_path: Path) -> None:
+# Faults on purpose, through the code that measures and the command line
+
+
+def test_swapped_colours_of_a_method_are_caught(expected: dict[str, Any], tmp_path: Path, gate: Gate) -> None:
     def swap(folder: Path) -> None:
-        for name, picture in zip(NAMES, pictures(0).flip(1), strict=True):
-            write_picture(picture, folder / "fse" / f"{name}.png")
+        for path in list_pictures(folder / "fse"):
+            write_picture(read_picture(path).flip(0), path)
 
-    found = outside(expected, run(tmp_path, swap))
-    assert {("renders / fse", metric, "moved") for metric in ("ssim", "psnr", "mse")} == found
+    code, text = gate(expected, run(tmp_path, swap))
+    assert code == 1
+    assert rows_of(text) == {("fse", metric) for metric in ("ssim", "psnr", "mse")}
 
 
-def test_missing_pictures_are_caught(expected: dict[str, Any], tmp_path: Path) -> None:
-    found = outside(expected, run(tmp_path / "a", lambda folder: (folder / "psp/00002.png").unlink()))
-    assert ("renders / psp", "psnr, used", "count") in found
-    assert not any(where == "renders / fse" for where, _, _ in found)
+def test_colours_swapped_in_every_picture_are_caught(
+    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    """By the perceptual distance alone: the pixel metrics are means over channels and cannot see it."""
+    perceptual = STLPIPSDistance(STLPIPS.load(assets / "stlpips/alex_shift_tolerant.pth"))
+    run(tmp_path)
+    results = []
+    for flipped in (False, True):
+        if flipped:
+            monkeypatch.setattr(measurement, "read_picture", lambda path, side: read_picture(path, side).flip(0))
+        results.append(measured(tmp_path, Suite([PSNR(), perceptual]), ("fse", "psp"), 48))
+    code, text = gate(*results)
+    assert code == 1
+    assert rows_of(text) <= {("fse", "st_lpips"), ("psp", "st_lpips")}
+    assert rows_of(text)
+
+
+@pytest.mark.parametrize("metric", ["psnr", "ssim", "mse"])
+def test_a_metric_in_the_wrong_range_is_caught(
+    metric: str, expected: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate
+) -> None:
+    """PSNR of the peak 1 on [-1, 1] (6.02 dB low), SSIM of 0...255 with the constants of [0, 1], MSE on [0, 1]."""
+
+    def of_peak_1(self: PSNR, source: Tensor, found: Tensor) -> Outcome:
+        return Outcome({"psnr": (-10 * (source - found).double().square().mean((1, 2, 3)).log10()).tolist()})
+
+    def on_unit_range(self: MSE, source: Tensor, found: Tensor) -> Outcome:
+        return Outcome({"mse": ((source - found) / 2).double().square().mean((1, 2, 3)).tolist()})
+
+    def of_bytes(pictures: Tensor, value_range: tuple[float, float]) -> Tensor:
+        return (pictures.double() + 1) * 127.5
+
+    if metric == "ssim":
+
+        def in_bytes(call: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapped(*arguments: Any) -> Any:
+                with monkeypatch.context() as patch:
+                    patch.setattr(pixel, "_unit", of_bytes)
+                    return call(*arguments)
+
+            return wrapped
+
+        monkeypatch.setattr(SSIM, "features", in_bytes(SSIM.features))
+        monkeypatch.setattr(SSIM, "compare", in_bytes(SSIM.compare))
+    else:
+        monkeypatch.setattr(*((PSNR, "compare", of_peak_1) if metric == "psnr" else (MSE, "compare", on_unit_range)))
+    code, text = gate(expected, run(tmp_path))
+    assert code == 1
+    assert rows_of(text) == {("fse", metric), ("psp", metric)}
+
+
+def test_an_encoder_with_shuffled_weights_is_caught(assets: Path, weights: Path, tmp_path: Path, gate: Gate) -> None:
+    """The shipped encoder on two photographs, and again with the numbers of every tensor in another order."""
+    for name, box in {"astronaut.png": (60, 0, 380, 320), "t1.jpg": (820, 20, 1050, 250)}.items():
+        photograph = Image.open(assets / "photographs" / name).convert("RGB").crop(box).resize((256, 256))
+        (tmp_path / "test").mkdir(exist_ok=True)
+        photograph.save(tmp_path / "test" / f"{Path(name).stem}.png")
+    shuffled = tmp_path / "weights"
+    shuffled.mkdir()
+    shutil.copy(weights / "picture_head.safetensors", shuffled)
+    with safe_open(weights / "fse.safetensors", "pt") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    random = torch.Generator().manual_seed(0)
+    for name, tensor in tensors.items():
+        tensors[name] = tensor.flatten()[torch.randperm(tensor.numel(), generator=random)].view_as(tensor)
+    save_file(tensors, shuffled / "fse.safetensors", metadata)
+    results = []
+    for folder in (weights, shuffled):
+        invert_pictures(list_pictures(tmp_path / "test"), tmp_path / "fse", "fse", Profile(assets, folder))
+        results.append(measured(tmp_path, Suite([SSIM(), PSNR(), MSE()]), ("fse",), 256))
+    code, text = gate(*results)
+    assert code == 1
+    assert rows_of(text) == {("fse", metric) for metric in ("ssim", "psnr", "mse")}
+
+
+def test_a_missing_picture_is_caught(expected: dict[str, Any], tmp_path: Path, gate: Gate) -> None:
+    code, text = gate(expected, run(tmp_path / "a", lambda folder: (folder / "psp/00002.png").unlink()))
+    assert code == 1
+    assert "psnr, used" in text
+    assert {where for where, _ in rows_of(text)} == {"psp"}
     fewer = run(tmp_path / "b", lambda folder: (folder / "test/00002.png").unlink())
+    code, text = gate(expected, fewer)
+    assert code == 1
     assert ("renders", "pictures", "count") in outside(expected, fewer)
 
 
@@ -161,25 +284,7 @@ def test_mistakes_in_the_files_are_refused(expected: dict[str, Any], tmp_path: P
             read_tolerances(path)
 
 
-def test_the_command_line(
-    expected: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def gate(expected: Any, measured: Any) -> tuple[int, str]:
-        for name, content in {"expected.json": expected, "measured.json": measured}.items():
-            (tmp_path / name).write_text(json.dumps(content))
-        tolerances = {"ssim": {"absolute": 0.002}, "psnr": {"absolute": 0.05}, "mse": {"relative": 0.02}}
-        (tmp_path / "p.yaml").write_text(yaml.safe_dump({"tolerance": tolerances}))
-        files = {"--expected": "expected.json", "--measured": "measured.json", "--params": "p.yaml"}
-        options = [text for option, file in files.items() for text in (option, str(tmp_path / file))]
-        monkeypatch.setattr(sys, "argv", ["tolerance", *options])
-        code = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out + captured.err
-
+def test_the_command_line(expected: dict[str, Any], gate: Gate) -> None:
     code, text = gate(expected, expected)
     assert code == 0
     assert "all 25 quantities" in " ".join(text.split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -164,7 +165,7 @@ class PerceptualFeatures(nn.Module):
             for layer, each in enumerate(maps, start=1)
         ]
         flat = torch.cat([each.flatten(1) for each in weighted], 1)
-        return flat * flat.shape[1] ** 0.5
+        return flat * sqrt(flat.shape[1])
 
 
 def load_idinvert(generator: StyleGenerator, weights: Path, assets: Path, steps: int = 50) -> InDomainInverter:
