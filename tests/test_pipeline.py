@@ -49,7 +49,7 @@ def test_dvc_knows_every_stage_and_its_order(repo: Repo, stages: dict[str, Pipel
     trained = {name.partition("@")[2] for name in stages if name.startswith("train@")} | {"hfgi"}
     inverted = {name.partition("@")[2] for name in stages if name.startswith("invert@")}
     assert trained == {path.stem for path in (ROOT / "weights").glob("*.safetensors")} - {"picture_head"}
-    assert inverted == trained | {"fse_w", "wplus"}
+    assert inverted == trained | {"fse_w"}
     assert inverted <= set(METHODS)
     graph = repo.index.graph  # an edge leads to what a stage needs
     needs = {stage.name: {other.name for other in networkx.descendants(graph, stage)} for stage in graph}
