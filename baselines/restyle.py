@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, interpolate
+from torch.nn.functional import adaptive_avg_pool2d, interpolate, mse_loss
 
 from baselines.e4e import E4EObjective, E4EWeights
 from baselines.psp import PSPObjective, PSPWeights, PyramidEncoder, PyramidSize, read_official_encoder
@@ -97,7 +97,8 @@ class ReStyleObjective(nn.Module):
     """The losses of pSp or e4e after each iteration of a step; the warm start is the first iteration.
 
     Gradients flow within an iteration only. An estimate from a generator smaller than the encoder's pictures is
-    enlarged to them.
+    enlarged to them. Codes that a smaller generator does not read keep the warm start's loss: nothing else would stop
+    the iterations from adding the same offset to them again and again.
 
     Parameters
     ----------
@@ -146,7 +147,11 @@ class ReStyleObjective(nn.Module):
         codes, picture = (before.codes, before.picture) if before else (mean, self.average.expand_as(batch.pictures))
         codes = codes + self.losses.offsets(torch.cat((batch.pictures, picture), 1), batch.progress)
         terms, estimate = self.losses.judge(batch, generator, codes)
-        if estimate is not None:
+        if estimate is not None and generator is not None:
+            unread = generator.num_codes
+            if unread < codes.shape[1]:
+                terms["unread"] = mse_loss(codes[batch.synthetic, unread:], batch.codes[:, unread:])
+                terms["loss"] = terms["loss"] + terms["unread"]
             estimate = Estimate(codes.detach(), _at_side(estimate.picture, side))
         return Pass(terms, estimate)
 

@@ -20,7 +20,6 @@ from fse.objective import Batch, Estimate, Objective
 from fse.perceptual import STLPIPS
 from tests.test_e4e_training import (
     SHORT,
-    _one_thread,  # noqa: F401
     tiny_batch,
     written,
 )

@@ -97,7 +97,7 @@ def test_e4e_losses_are_added_after_every_pass(generator: MobileStyleGAN, percep
     coarse = tiny_coarse(generator)
     plain = tiny_restyle(generator, perceptual, PSPWeights())
     assert plain.critic is None
-    assert set(plain(tiny_batch(generator, 0.5), coarse).terms) == {"mse", "perceptual", "loss"}
+    assert set(plain(tiny_batch(generator, 0.5), coarse).terms) == {"mse", "perceptual", "unread", "loss"}
 
     objective = tiny_restyle(generator, perceptual, E4EWeights())
     assert isinstance(objective.critic, LatentCritic)
@@ -110,7 +110,10 @@ def test_e4e_losses_are_added_after_every_pass(generator: MobileStyleGAN, percep
             assert offsets.any(2).sum(1).tolist() == [free, free]
             torch.testing.assert_close(terms["delta"], offsets.square().sum(2).sqrt().sum(1).mean())
             total = terms["mse"] + 0.8 * terms["perceptual"] + 2e-4 * terms["delta"] + 0.1 * terms["adversarial"]
-            torch.testing.assert_close(terms["loss"], total)
+            unread = (before.codes[:1, 6:] - batch.codes[:, 6:]).square().mean()
+            torch.testing.assert_close(terms["unread"], unread)
+            torch.testing.assert_close(terms["loss"], total + unread)
+    assert "unread" not in objective(batch, generator).terms
 
 
 @BOTH

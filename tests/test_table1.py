@@ -252,11 +252,10 @@ def test_parts_belong_to_the_pictures_and_the_code(tmp_path: Path) -> None:
     found = {"psp": [picture]}
     first = Parts(tmp_path / "parts", "code")
     path = first.path([picture], found)
-    first.write(
-        path, [Part({("a", "psp"): {"psnr": 20.5, "status": "id: no face"}}, {("fd", "psp"): torch.ones(2, 1, 3)})]
-    )
+    rows: dict[tuple[str, str], dict[str, float | str]] = {("a", "psp"): {"psnr": 20.5, "status": "id: no face"}}
+    first.write(path, [Part(rows, {("fd", "psp"): torch.ones(2, 1, 3)})])
     [read] = first.read(path) or []
-    assert read.rows == {("a", "psp"): {"psnr": 20.5, "status": "id: no face"}}
+    assert read.rows == rows
     assert torch.equal(read.features["fd", "psp"], torch.ones(2, 1, 3))
     assert Parts(tmp_path / "parts", "other code").path([picture], found) != path
     assert first.path([picture], {"e4e": [picture]}) != path
