@@ -60,7 +60,8 @@ class Run:
     """What a finished training left."""
 
     def __init__(self, folder: Path, best: Mapping[str, float]) -> None:
-        self.folder, self.best = folder, {key: value for key, value in best.items() if key != "seconds"}
+        self.folder, self.rendered = folder, best["renders_per_picture"]
+        self.best = {key: value for key, value in best.items() if key not in ("seconds", "renders_per_picture")}
         self.rows = [
             {key: value for key, value in row.items() if key != "seconds"} for row in curve_rows(folder / "run")
         ]
@@ -95,6 +96,10 @@ class TestRun:
         assert best["best"]["step"] == min(scores, key=scores.__getitem__)
         for name, tensor in best["network"].items():
             assert torch.equal(undisturbed.weights[name], tensor)
+
+    def test_pictures_that_the_generator_made_are_counted(self, runs: dict[str, Run]) -> None:
+        """FSE reconstructs twice; validations and the warm start do not count."""
+        assert {method: run.rendered for method, run in runs.items()} == {"fse": 2.0, "psp": 1.0}
 
     def test_grids_show_source_and_reconstructions(self, undisturbed: Run) -> None:
         grids = sorted((undisturbed.folder / "run/samples").iterdir())
