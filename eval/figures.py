@@ -49,7 +49,8 @@ def error_grid(
     metrics : mapping
         METRIC column -> (label, decimals) of the values to print, e.g. ``{"mse": ("MSE", 4)}``.
 
-    A reconstruction that cannot be read leaves its place empty with the word "failed".
+    A reconstruction that cannot be read, or that a method was not run for, leaves its place empty with the words
+    "no picture".
     """
     paths = list_pictures(sources)[:count]
     if not paths:
@@ -114,7 +115,7 @@ def _picture(figure: Figure, grid: GridSpec, row: int, column: int, array: np.nd
     axes.spines[:].set_visible(False)
     if array is None:
         axes.set_box_aspect(1)
-        axes.text(0.5, 0.5, "failed", ha="center", va="center", transform=axes.transAxes, color="0.4")
+        axes.text(0.5, 0.5, "no picture", ha="center", va="center", transform=axes.transAxes, color="0.4")
     elif array.ndim == 3:
         axes.imshow(array, vmin=0, vmax=1, interpolation="none")
     else:

@@ -83,7 +83,7 @@ def test_failures_are_shown_as_such(root: Path, rows: pd.DataFrame, tmp_path: Pa
     (tmp_path / "psp").mkdir()
     figure = grid(root, broken, {"psp": tmp_path / "psp", "fse": root / "fse"})
     assert len(maps(figure)) == COUNT
-    assert sum(text.get_text() == "failed" for axes in figure.axes for text in axes.texts) == 2 * COUNT
+    assert sum(text.get_text() == "no picture" for axes in figure.axes for text in axes.texts) == 2 * COUNT
     assert [axes.get_xlabel() for axes in maps(figure)[:2]] == ["not measured", "MSE 0.0100"]
     with pytest.raises(Refusal, match="no folder"):
         error_grid(root / "absent", {}, LABELS, rows, METRICS, resolution=SIDE)
