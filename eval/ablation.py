@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor
 
-from eval.figures import STYLE, save
+from eval.figures.style import STYLE, save
 from eval.metrics.perceptual import STLPIPSDistance
 from eval.metrics.pixel import MSE, PSNR, SSIM
 from eval.metrics.suite import Suite

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from eval.figures import STYLE
+from eval.figures.style import STYLE
 
 STEP = "step"
 SECONDS = "seconds"

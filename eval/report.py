@@ -20,11 +20,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from eval import figures, measurement
+from eval import measurement
 from eval.contest import METHODS, SETS, Places
 from eval.costs import TRAINED_AS
 from eval.curves import settled_sentences, svg, training_curves
-from eval.figures import caption, error_grid
+from eval.figures.error_grid import caption, error_grid
+from eval.figures.style import save
 from eval.profile import Profile
 from eval.table1 import origin_of, read_parameters, render
 from eval.tables import ABSENT, Table
@@ -117,7 +118,7 @@ def _section(places: Places, profile: Profile, name: str, table: Table) -> Secti
         sources, inversions, labels, pictures, shown, resolution=profile.resolution, count=FIGURE_PICTURES
     )
     path = places.reports / f"figure4_{name}.png"
-    figures.save(drawn, path)
+    save(drawn, path)
     return Section(
         name=name,
         table=table,

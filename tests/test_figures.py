@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from eval.curves import svg, training_curves
-from eval.figures import ERROR_SCALE, caption, error_grid, save
+from eval.figures.error_grid import ERROR_SCALE, caption, error_grid
+from eval.figures.style import save
 from fse.pictures import write_picture
 from fse.refusal import Refusal
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,13 +18,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
+from eval.figures.style import STYLE
 from fse.pictures import list_pictures, read_picture
 from fse.refusal import Refusal
 
 RULE = "the first {count} by name"
 ERROR_SCALE = 0.25  # a quarter of the range from black to white saturates the map
 COLOURS = "inferno"  # perceptually uniform, and ordered by lightness for every kind of colour vision
-STYLE: dict[Any, Any] = {"font.family": "DejaVu Sans", "font.size": 7, "pdf.fonttype": 42, "svg.hashsalt": "fse"}
 
 
 def error_grid(
@@ -80,14 +79,6 @@ def error_grid(
         if image is not None:
             _colour_bar(figure, image)
     return figure
-
-
-def save(figure: Figure, path: Path, dpi: int = 150) -> None:
-    """Write ``path`` as PNG and PDF (suffix replaced), the same bytes in every run: no date, no version in them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(path.with_suffix(".png"), dpi=dpi, metadata={"Software": None})
-        figure.savefig(path.with_suffix(".pdf"), metadata={"Creator": None, "Producer": None, "CreationDate": None})
 
 
 def caption(title: str, sources: Path, count: int, metrics: Sequence[str]) -> str:
