@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -24,16 +24,23 @@ def invert_pictures(sources: Sequence[Path], out: Path, method: str, profile: Pr
 
     What the metrics see is what a person sees: the file, not the network's floating-point output. ``out/made.json``
     says what each file was made of, so that an interrupted call goes on where it stopped: a file is made again when
-    its source, the trained weights or the code has changed.
+    its source, the method's trained weights or the code of ``fse`` and ``baselines`` has changed, and removed when its
+    source is not among ``sources`` any more. Files that the record does not name are left alone.
     """
     record = out / MADE
-    weights = hashlib.sha256(f"{method} {sha256(profile.weights)} {code_sha256()}".encode()).hexdigest()[:16]
+    weights = [f"{path.name} {sha256(path)}" for path in profile.weights_of(method)]
+    origin = "\n".join([method, *weights, code_sha256(packages=("baselines", "fse"))])
+    maker = hashlib.sha256(origin.encode()).hexdigest()[:16]
     made: dict[str, str] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-    keys = {path: f"{hashlib.sha256(path.read_bytes()).hexdigest()[:16]} {weights}" for path in sources}
+    keys = {path: f"{hashlib.sha256(path.read_bytes()).hexdigest()[:16]} {maker}" for path in sources}
+    for name in made.keys() - {path.stem for path in sources}:
+        (out / f"{name}.png").unlink(missing_ok=True)
+        del made[name]
     missing = [
         path for path in sources if made.get(path.stem) != keys[path] or not (out / f"{path.stem}.png").is_file()
     ]
     if not missing:
+        _write(made, record)
         return
     inverter = profile.method(method)
     starts = range(0, len(missing), batch)
@@ -43,4 +50,10 @@ def invert_pictures(sources: Sequence[Path], out: Path, method: str, profile: Pr
         for path, picture in zip(paths, inverter.invert(pictures).picture.cpu(), strict=True):
             write_picture(picture, out / f"{path.stem}.png")
             made[path.stem] = keys[path]
-        record.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        _write(made, record)
+
+
+def _write(made: Mapping[str, str], record: Path) -> None:
+    part = record.with_suffix(".part")
+    part.write_text(json.dumps(made, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    part.replace(record)

@@ -13,6 +13,9 @@ from fse.inversion import InversionMethod
 from fse.perceptual import STLPIPS
 from fse.registry import load_method
 
+WEIGHTS = {"fse_w": ("fse",), "hfgi": ("e4e", "hfgi"), "wplus": ()}
+"""METHOD -> the files of trained weights that it reads, where that is not the one of its own name."""
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -49,3 +52,10 @@ class Profile:
     def method(self, name: str, generator: MobileStyleGAN | None = None) -> InversionMethod:
         """A trained method, for ``generator`` or a fresh one."""
         return load_method(name, generator or self.generator(), self.weights, self.assets)
+
+    def weights_of(self, method: str) -> list[Path]:
+        """The files that decide what a method makes: the picture heads and its own, or all where none has its name."""
+        files = [self.weights / f"{name}.safetensors" for name in WEIGHTS.get(method, (method,))]
+        if not all(path.is_file() for path in files):
+            return sorted(self.weights.glob("*.safetensors"))
+        return [self.weights / "picture_head.safetensors", *files]

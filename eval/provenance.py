@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,10 @@ def revision(root: Path = ROOT) -> dict[str, Any]:
     return {"dirty": bool(changed), "revision": commit}
 
 
-def code_sha256(root: Path = ROOT) -> str:
-    """One hash of the project's Python files, which names the code even without Git."""
-    return _combined({path.relative_to(root).as_posix(): path for name in CODE for path in (root / name).rglob("*.py")})
+def code_sha256(root: Path = ROOT, packages: Sequence[str] = CODE) -> str:
+    """One hash of the project's Python files, or of some packages', which names the code even without Git."""
+    files = [path for name in packages for path in (root / name).rglob("*.py")]
+    return _combined({path.relative_to(root).as_posix(): path for path in files})
 
 
 def sha256(path: Path) -> str | None:

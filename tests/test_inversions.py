@@ -1,0 +1,53 @@
+"""Reconstructions on disk: made once, made again when what they come from has changed, and never in excess."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from baselines.psp import PyramidEncoder
+from eval.inversions import invert_pictures
+from eval.profile import Profile
+from fse.checkpoints.network_file import read_network, write_network
+from fse.pictures import list_pictures, write_picture
+
+
+@pytest.fixture
+def profile(tmp_path: Path, assets: Path, weights: Path) -> Profile:
+    """With weights of its own, which a test may change."""
+    shutil.copytree(weights, tmp_path / "weights")
+    return Profile(assets, tmp_path / "weights")
+
+
+def test_only_what_is_out_of_date_is_made(tmp_path: Path, profile: Profile) -> None:
+    sources, out = tmp_path / "sources", tmp_path / "out"
+    pictures = torch.rand(3, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    for name, picture in zip("abc", pictures, strict=True):
+        write_picture(picture, sources / f"{name}.png")
+    (tmp_path / "out").mkdir()
+    (out / "other.png").write_bytes(b"of somebody else")
+
+    def made() -> dict[str, int]:
+        invert_pictures(list_pictures(sources), out, "psp", profile)
+        return {path.stem: path.stat().st_mtime_ns for path in out.glob("?.png")}
+
+    first = made()
+    assert set(first) == set("abc")
+    (profile.weights / "fse.safetensors").unlink()  # another method's
+    assert made() == first
+
+    write_picture(pictures[0], sources / "b.png")
+    second = made()
+    assert {name for name in first if first[name] != second[name]} == {"b"}
+
+    (sources / "c.png").unlink()
+    assert made() == {name: second[name] for name in "ab"}
+    assert (out / "other.png").exists()
+
+    network = read_network(profile.weights / "psp.safetensors", PyramidEncoder)
+    write_network(profile.weights / "psp.safetensors", network, {"of": "another training"})
+    third = made()
+    assert all(third[name] != second[name] for name in "ab")
