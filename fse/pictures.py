@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -21,11 +22,20 @@ from torch import Tensor
 
 from fse.refusal import Refusal
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {  # by suffix: Pillow's name of the format, and its options
+    ".png": ("PNG", {}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".webp": ("WEBP", {"quality": 95}),
+}
+SUFFIXES = tuple(ENCODERS)
 
 
-def open_picture(path: Path) -> Image.Image:
+def open_picture(path: Path | IO[bytes], *, upright: bool = True) -> Image.Image:
     """The picture of a PNG, JPEG or WebP file: upright (EXIF orientation applied), mode RGB, any shape.
+
+    ``path`` may be the file's content, which messages call by its ``str``; ``upright`` False leaves the orientation
+    as it is stored, as the official scripts do.
 
     Greyscale, palette and 1-bit files become RGB; 16-bit files keep their upper 8 bits; an alpha channel is
     dropped if it is opaque everywhere.
@@ -40,7 +50,7 @@ def open_picture(path: Path) -> Image.Image:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as file:
                 frames, kind = getattr(file, "n_frames", 1), file.format
-                image = ImageOps.exif_transpose(file)
+                image = ImageOps.exif_transpose(file) if upright else file.copy()
     except FileNotFoundError as error:
         raise Refusal(f"there is no picture {path}; check the name") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -84,24 +94,33 @@ def read_picture(path: Path, resolution: int | None = None) -> Tensor:
     image, the resize of the official scripts); None keeps the file's size. Raises Refusal as
     :func:`open_picture` does, and if the picture is not square.
     """
-    image = open_picture(path)
+    return square_tensor(open_picture(path), str(path), resolution)
+
+
+def square_tensor(image: Image.Image, name: str, resolution: int | None = None) -> Tensor:
+    """What :func:`read_picture` gives, of an RGB image; ``name`` is for the Refusal of one that is not square."""
     width, height = image.size
     if width != height:
-        raise Refusal(f"{path} is {width} x {height} pixels, not square; align the faces or crop it first")
+        raise Refusal(f"{name} is {width} x {height} pixels, not square; align the faces or crop it first")
     if resolution is not None and resolution != width:
         image = image.resize((resolution, resolution), Image.Resampling.BILINEAR)
     return tensor_from_image(image)
 
 
 def write_picture(picture: Tensor | Image.Image, path: Path) -> None:
-    """Write (3, H, W) in [-1, 1], or an RGB image, as an 8-bit PNG, whole or not at all; parent folders are
-    made."""
+    """Write (3, H, W) in [-1, 1], or an RGB image, in 8 bits, whole or not at all; parent folders are made.
+
+    The suffix chooses PNG, JPEG or WebP (both at quality 95). Raises Refusal for another, and if it cannot be written.
+    """
+    if path.suffix.lower() not in ENCODERS:
+        raise Refusal(f"{path} was not written: pictures are {', '.join(SUFFIXES)}; choose one of these suffixes")
+    kind, options = ENCODERS[path.suffix.lower()]
     image = picture if isinstance(picture, Image.Image) else image_from_tensor(picture)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            image.save(partial, format="PNG")
+            image.save(partial, format=kind, **options)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

@@ -45,7 +45,8 @@ CATALOGUE = Path(__file__).with_name("assets.yaml")
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-def _stays_below(target: str) -> str:
+def stays_below(target: str) -> str:
+    """``target``, if it is a relative path that stays below the folder it is for; raises ValueError otherwise."""
     path = PurePosixPath(target)
     if path.is_absolute() or not path.parts or ".." in path.parts or re.search(r"[\\:]", target):
         raise ValueError("a target must be a relative path that stays below the output folder")
@@ -60,7 +61,7 @@ class Member(_Entry):
     """One file: its path inside the archive, its path below the output folder, size (bytes) and SHA-256."""
 
     source: str
-    target: Annotated[str, AfterValidator(_stays_below)]
+    target: Annotated[str, AfterValidator(stays_below)]
     size: PositiveInt
     sha256: Sha256
 
@@ -287,10 +288,25 @@ def obtain(catalogue: Catalogue, out: Path) -> None:
 
 @exit_on_refusal
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m pipelines.assets", description=__doc__.splitlines()[0])
+    """Without a command the embedded assets are obtained; ``status`` and ``fetch`` are about the official ones."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipelines.assets",
+        description=f"{__doc__.splitlines()[0]}\n\nThe official weights and data sets have two commands of their own.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--out", type=Path, default=Path("data/assets"), help="folder to fill (%(default)s)")
     parser.add_argument("--catalogue", type=Path, default=CATALOGUE, help="what to obtain (%(default)s)")
-    chosen = parser.parse_args(arguments)
+    commands = parser.add_subparsers(dest="command", metavar="[status|fetch]")
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if {"status", "fetch", "-h", "--help"}.intersection(given):
+        from pipelines import official_commands  # needs PyTorch, which the embedded assets do without
+
+        official_commands.add_commands(commands)
+        chosen = parser.parse_args(given)
+        if chosen.command:
+            official_commands.run(chosen)
+            return
+    chosen = parser.parse_args(given)
     obtain(read_catalogue(chosen.catalogue), chosen.out)
 
 
