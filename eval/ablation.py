@@ -22,11 +22,13 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor
 
+from eval.contest import Places
 from eval.figures.style import STYLE, save
 from eval.metrics.perceptual import STLPIPSDistance
 from eval.metrics.pixel import MSE, PSNR, SSIM
 from eval.metrics.suite import Suite
 from eval.provenance import provenance
+from eval.section import Illustration, Section
 from eval.statistics import holm, mean_interval, paired_difference
 from eval.tables import ABSENT, Column, Estimate, Row, Table, TextTable, to_csv
 from fse.losses import reduce
@@ -426,6 +428,39 @@ def render(folder: Path, out: Path) -> list[Table]:
         (out / f"ablation.{suffix}").write_text(text, encoding="utf-8")
     save(figure(compared), out / "figure_ablation.png")
     return found
+
+
+def section(places: Places) -> Section | None:
+    """Of the report: the tables anew from ``ablation/``, and the figure that :func:`render` drew."""
+    folder, drawn = places.reports / "ablation", places.reports / "figure_ablation.png"
+    if not any(folder.glob("*.json")):
+        return None
+    runs = read_runs(folder)
+    compared = {name: compare(runs, name) for name in SETS}
+    of_result = compared["result"].differences
+    counts = {
+        variant: sum(each.separable for each in of_one.values()) for variant, of_one in of_result.items()
+    }  # of metrics
+    named = ", ".join(_label(variant) for variant, count in counts.items() if count) or "none"
+    caption = (
+        "Each variant minus the full method, mean over pictures, with its 95 % interval, for the method's own result "
+        "and for G(w); a dot is one seed where there are several, the grey band their spread. MSE is left out: PSNR "
+        "shows the same."
+    )
+    alternative = (
+        f"Bars of {len(counts)} variants. Separable from the full method by at least one metric of the result: {named}."
+    )
+    introduction = [
+        f"What each part of FSE is worth, at a budget of {_first(runs).training['steps']:.0f} steps. The paper prints "
+        "its ablations in a supplement that was not to be had, so that no values of its own stand beside these."
+    ]
+    return Section(
+        "ablations",
+        "Ablations",
+        introduction,
+        tables(runs, compared),
+        [Illustration(drawn, caption, alternative)],
+    )
 
 
 def _set(runs: Runs, set_name: str) -> dict[str, Any]:

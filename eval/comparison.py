@@ -17,6 +17,7 @@ import pandas as pd
 from eval.measurement import SetMeasurements
 from eval.statistics import holm, paired_difference, smallest_p
 from eval.tables import ABSENT, Column, TextTable
+from eval.wording import PICTURES, Wording
 
 SIGNIFICANT = 0.05
 
@@ -140,6 +141,7 @@ def comparisons_table(
     labels: Mapping[str, str],
     ours: Collection[str],
     name: str,
+    wording: Wording = PICTURES,
 ) -> TextTable:
     """The rows of ours among the comparisons of the set ``name``, method by method."""
     printed = {column.key: column for column in columns}
@@ -161,17 +163,20 @@ def comparisons_table(
             ]
         )
     headings = ["Method", "Metric", "Best baseline", "Difference", "p (Holm)", "d_z", "Better", "n"]
+    many = wording.many
     notes = [
-        "Method minus the best baseline (by the mean, on the same pictures, of those measured on the whole set), with "
-        "its 95 % bootstrap interval over pictures; Cohen's d_z, positive where the method is better; the share of the "
-        "n pictures on which it is better. Fréchet distances have no value a picture, so no such test."
+        f"Method minus the best baseline (by the mean, on the same {many}, of those measured on the whole set), with "
+        f"its 95 % bootstrap interval over {many}; Cohen's d_z, positive where the method is better; the share of the "
+        f"n {many} on which it is better."
     ]
+    if wording is PICTURES:
+        notes[0] += " Fréchet distances have no value a picture, so no such test."
     if comparisons:
         n = max(each.n for each in comparisons)
         least = min(1.0, len(comparisons) * smallest_p(n))
         notes.append(
             f"p of a paired permutation test, Holm's correction over all {len(comparisons)} comparisons of the set, "
-            f"baselines included (table1.json has them all). With {n} pictures none can be below {printed_p(least)}"
+            f"baselines included ({wording.record} has them all). With {n} {many} none can be below {printed_p(least)}"
             + (", so that none can be significant: read the intervals." if least >= SIGNIFICANT else ".")
         )
     return TextTable(f"{name}-comparisons", "FSE against the best baseline", headings, rows, notes)

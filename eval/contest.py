@@ -22,6 +22,23 @@ METHODS = {  # rows in the paper's order, the optimisation in front and ours las
 OURS = ("fse_w", "fse")
 """Rows that are no baseline."""
 
+ENCODERS = ("psp", "e4e", "fse")
+"""Methods with codes of their own that one pass of a network gives; editing directions are found on these codes."""
+
+SHARED_CODES = {"hfgi": "e4e", "fse_w": "fse"}
+"""Methods whose codes are those of another."""
+
+
+def directions_of(method: str) -> str:
+    """Along whose directions a method edits: ``directions/NAME.safetensors``.
+
+    Its own, as in the paper (section 5.2), or those of the method that its codes are from. For the others, which
+    iterate or optimise and would take hours for thousands of pictures, and for a user's own: the generator's, found
+    on the known codes of the same pictures.
+    """
+    codes = SHARED_CODES.get(method, method)
+    return codes if codes in ENCODERS else "generator"
+
 
 @dataclass(frozen=True)
 class Places:
@@ -30,6 +47,9 @@ class Places:
     test: Path = Path("data/test")
     inversions: Path = Path("data/inversions")
     reports: Path = Path("reports")
+    directions: Path = Path("directions")
+    clips: Path = Path("data/clips")
+    clip_inversions: Path = Path("data/clip_inversions")
 
     @property
     def measurements(self) -> Path:

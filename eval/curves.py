@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import cycle
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from eval.figures.style import STYLE
+from eval.figures.style import STYLE, colours, line
 
 STEP = "step"
 SECONDS = "seconds"
@@ -28,7 +28,6 @@ TITLES = {"lr": "learning rate", "loss": "loss", "mse": "MSE (Eq. 2)", "lpips": 
           "validation/psnr_feature": "validation PSNR of G(F, w), dB",
           "validation/st_lpips_codes": "validation ST-LPIPS of G(w)",
           "validation/st_lpips_feature": "validation ST-LPIPS of G(F, w)"}  # fmt: skip
-PALETTE = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")  # Okabe and Ito, and grey
 POINTS = 300  # a line; more are averaged in groups of neighbours
 INK = "#010203"  # stands for the page's text colour while Matplotlib draws
 
@@ -49,11 +48,14 @@ def training_curves(training: Mapping[str, pd.DataFrame], labels: Mapping[str, s
         grid = figure.subplots(down, across, squeeze=False, sharex=True)
         for axes in grid.flat[len(drawn) :]:
             axes.remove()
+        palette = colours(training)
         for axes, column in zip(grid.flat, drawn, strict=False):
-            for colour, (method, frame) in zip(cycle(PALETTE), training.items(), strict=False):
+            for method, frame in training.items():
                 if column in frame:
-                    line = _thinned(frame[[STEP, column]].dropna())
-                    axes.plot(line[STEP], line[column], color=colour, label=labels.get(method, method), lw=1.2)
+                    points = _thinned(frame[[STEP, column]].dropna())
+                    drawn_as = {**line(method), "markevery": max(1, len(points) // 8)}
+                    label = labels.get(method, method)
+                    axes.plot(points[STEP], points[column], color=palette[method], label=label, **drawn_as)
             if _spans_decades(training, column):
                 axes.set_yscale("log")
             axes.set_title(TITLES.get(column, column), fontsize=8)
@@ -63,11 +65,11 @@ def training_curves(training: Mapping[str, pd.DataFrame], labels: Mapping[str, s
             axes.set_xlabel("step")
             axes.tick_params(labelbottom=True)
         legend = {
-            name: line for axes in figure.axes for line, name in zip(*axes.get_legend_handles_labels(), strict=True)
+            name: handle for axes in figure.axes for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
         }
         names = [name for method in training if (name := labels.get(method, method)) in legend]
         handles = [legend[name] for name in names]
-        figure.legend(handles, names, loc="outside upper right", ncols=len(names), frameon=False)
+        figure.legend(handles, names, loc="outside upper right", ncols=min(5, len(names)), frameon=False)
     return figure
 
 
@@ -149,13 +151,31 @@ def settled_sentences(training: Mapping[str, pd.DataFrame], labels: Mapping[str,
 
 
 def svg(figure: Figure) -> str:
-    """An ``<svg>`` element for HTML, transparent, whose text and axes take the colour of the text around it."""
+    """An ``<svg>`` element for HTML, transparent, whose text and axes take the colour of the text around it.
+
+    It holds no style but attributes, so that a page may forbid styles that it did not bring itself, and may set other
+    colours by a rule such as ``svg [stroke="#332288"]``.
+    """
     text = io.StringIO()
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with matplotlib.rc_context({**STYLE, "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", transparent=True, metadata=metadata)
     drawn = text.getvalue()
-    return drawn[drawn.index("<svg") :].replace(INK, "currentColor")
+    drawn = re.sub(r"<style.*?</style>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
+    drawn = re.sub(r'style="([^"]*)"', _attributes, drawn.replace(INK, "currentColor"))
+    return drawn.replace("<svg", '<svg stroke-linejoin="round" stroke-linecap="butt"', 1)
+
+
+def _attributes(style: re.Match[str]) -> str:
+    """Declarations of CSS as attributes of the same names; of a font only its size, the rest is the page's."""
+    declared = (entry.partition(":")[::2] for entry in style[1].split(";") if entry.strip())
+    found: dict[str, str] = {}
+    for name, value in ((name.strip(), value.strip()) for name, value in declared):
+        if name == "font":
+            found["font-size"] = next(part for part in value.split() if part.endswith("px"))
+        elif name != "font-family":
+            found[name] = value
+    return " ".join(f'{name}="{value}"' for name, value in found.items())
 
 
 def _thinned(line: pd.DataFrame) -> pd.DataFrame:

@@ -191,19 +191,24 @@ def write(suite: Suite, name: str, folder: Path) -> SetMeasurements:
         name=name,
         n=int(pictures["picture"].nunique()),
         metrics={m.key: {"label": m.label, "higher_is_better": bool(m.higher_is_better)} for m in suite.metrics},
-        methods=_plain(measurements.summary()),
+        methods=plain(measurements.summary()),
         failures=[{"picture": p, "method": m, "reason": r} for p, m, r in named],
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    pictures.to_csv(folder / f"{name}.csv", index=False, float_format="%.7g", lineterminator="\n")
-    (folder / f"{name}.json").write_text(
-        json.dumps(asdict(kept), indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    keep(kept, pictures, folder)
     return kept
 
 
+def keep(kept: SetMeasurements, rows: pd.DataFrame, folder: Path) -> None:
+    """Write the two files, NAME.csv of ``rows`` and NAME.json, so that the same measurements give the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(folder / f"{kept.name}.csv", index=False, float_format="%.7g", lineterminator="\n")
+    (folder / f"{kept.name}.json").write_text(
+        json.dumps(asdict(kept), indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+
+
 def read(name: str, folder: Path) -> tuple[SetMeasurements, pd.DataFrame]:
-    """What :func:`write` wrote: the summary and the rows of single pictures."""
+    """What :func:`keep` wrote: the summary and the rows of single pictures."""
     try:
         kept = SetMeasurements(**json.loads((folder / f"{name}.json").read_text(encoding="utf-8")))
         pictures = pd.read_csv(folder / f"{name}.csv", dtype={"picture": str, "method": str, "status": str})
@@ -212,10 +217,10 @@ def read(name: str, folder: Path) -> tuple[SetMeasurements, pd.DataFrame]:
     return kept, pictures
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """For JSON: numbers of Python, and None for what is not finite (PSNR of a perfect copy, mean of no pictures)."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, bool | str) or value is None:
         return value
     number = float(value)

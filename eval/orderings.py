@@ -1,7 +1,8 @@
 """Do the paper's orders of methods hold here? ``python -m eval.orderings`` reads the measurements and says.
 
-The paper's Table 1 orders six methods by LPIPS, ID, PSNR and FID (``published.yaml``); ours are measured by the metric
-that stands for each. Every pair of an order is a claim, "a is better than b", with one of four verdicts:
+The paper's Table 1 orders six methods by LPIPS, ID, PSNR and FID, its Table 2 five of them by every metric
+(``published.yaml``); ours are measured by the metric that stands for each. Every pair of an order is a claim, "a is
+better than b", with one of four verdicts:
 
 - ``held``: a is better, significantly;
 - ``not held``: b is better, significantly;
@@ -12,6 +13,8 @@ By metrics of single pictures, "significantly" is p < .05 in a paired test on th
 corrected by Holm's method over all claims of the set. A distance between distributions has no value a picture: there
 two methods separate where their 95 % bootstrap intervals do not overlap, which is the stricter rule; at different
 numbers of pictures distances do not compare.
+
+Of some metrics the paper says no more than that its method beats the others; then every pair with it is a claim.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from eval.contest import METHODS, SETS, Places
 from eval.measurement import SetMeasurements
 from eval.metrics.suite import EXTRAPOLATED
 from eval.tables import ABSENT, TextTable
+from eval.wording import PICTURES, Wording
 from fse.refusal import exit_on_refusal
 
 HELD, NOT_HELD, NOT_SEPARABLE, NOT_MEASURED = "held", "not held", "not separable", "not measured"
@@ -69,7 +73,7 @@ class Ordering:
         The same methods by our means, the best first; only those measured on the whole set, as means over fewer
         pictures do not compare.
     claims : list of Claim
-        Every pair.
+        Every pair, or every pair with the first method where ``first_only``.
     """
 
     key: str
@@ -79,6 +83,7 @@ class Ordering:
     paper: list[str]
     measured: list[str]
     claims: list[Claim]
+    first_only: bool = False
 
     def by_verdict(self, verdict: str) -> list[Claim]:
         return [claim for claim in self.claims if claim.verdict == verdict]
@@ -90,11 +95,18 @@ class Ordering:
         return [method for method in self.paper if method not in known]
 
 
-def published_orderings() -> dict[str, dict[str, Any]]:
-    """KEY -> ``{"printed", "measured_by", "order", "note"?}`` of the paper's Table 1."""
+def published_orderings(table: str = "table1") -> dict[str, dict[str, Any]]:
+    """KEY -> ``{"printed", "measured_by", "order", "note"?, "first_only"?}`` of a table of the paper's, or of
+    ``stability``, its claims on video that no table has."""
     text = Path(__file__).with_name("published.yaml").read_text(encoding="utf-8")
-    found: dict[str, dict[str, Any]] = yaml.safe_load(text)["orderings"]
+    found: dict[str, dict[str, Any]] = yaml.safe_load(text)["orderings"][table]
     return found
+
+
+def _claims(ordering: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Pairs of methods, the better one first."""
+    order = ordering["order"]
+    return [(order[0], other) for other in order[1:]] if ordering.get("first_only") else list(combinations(order, 2))
 
 
 def evaluate_orderings(
@@ -102,7 +114,7 @@ def evaluate_orderings(
 ) -> list[Ordering]:
     """Every ordering, claim by claim; those of metrics that were not measured have ``not measured`` claims only."""
     pairs = Pairs(results, pictures)
-    claims = {key: list(combinations(each["order"], 2)) for key, each in orderings.items()}
+    claims = {key: _claims(each) for key, each in orderings.items()}
     wanted = dict.fromkeys(
         (each["measured_by"], *claim)
         for key, each in orderings.items()
@@ -119,7 +131,8 @@ def evaluate_orderings(
             for claim in claims[key]
         ]
         ours = _measured_order(results, metric, each["order"])
-        found.append(Ordering(key, each["printed"], metric, each.get("note", ""), list(each["order"]), ours, judged))
+        order, first_only = list(each["order"]), bool(each.get("first_only"))
+        found.append(Ordering(key, each["printed"], metric, each.get("note", ""), order, ours, judged, first_only))
     return found
 
 
@@ -155,7 +168,9 @@ def _higher(results: SetMeasurements, metric: str) -> bool:
     return bool(results.metrics[metric]["higher_is_better"])
 
 
-def orderings_table(results: SetMeasurements, orderings: Sequence[Ordering], labels: Mapping[str, str]) -> TextTable:
+def orderings_table(
+    results: SetMeasurements, orderings: Sequence[Ordering], labels: Mapping[str, str], wording: Wording = PICTURES
+) -> TextTable:
     """A row an ordering: both orders, and the claims that did not hold, by name."""
 
     def names(methods: Sequence[str]) -> str:
@@ -164,19 +179,25 @@ def orderings_table(results: SetMeasurements, orderings: Sequence[Ordering], lab
     def named(claims: Sequence[Claim]) -> str:
         return "; ".join(names([claim.better, claim.worse]) for claim in claims) or ABSENT
 
+    def stated(each: Ordering) -> str:
+        if not each.first_only:
+            return names(each.paper)
+        return f"{labels.get(each.paper[0], each.paper[0])} > each of {', '.join(names([m]) for m in each.paper[1:])}"
+
     rows = []
     for each in orderings:
         label = results.metrics.get(each.metric, {}).get("label", each.metric)
         held = f"{len(each.by_verdict(HELD))} of {len(each.claims)}"
         others = (named(each.by_verdict(verdict)) for verdict in (NOT_HELD, NOT_SEPARABLE))
-        row = [f"{each.printed}, here {label}", names(each.paper), names(each.measured), held, *others]
+        row = [f"{each.printed}, here {label}", stated(each), names(each.measured), held, *others]
         missing = each.by_verdict(NOT_MEASURED)
         absent = [labels.get(method, method) for method in each.unmeasured]
         rows.append([*row, f"{len(missing)}: those of {'; '.join(absent)}" if absent else named(missing)])
+    distances = "; a Fréchet distance where the two intervals do not overlap" if wording is PICTURES else ""
     notes = [
         "Read > as: better than. Every pair of the paper's order is a claim; it held, or did not, where p < .05 in a "
-        "paired test, Holm's correction over all claims of the set; a Fréchet distance where the two intervals do not "
-        "overlap. What the pictures cannot tell apart is not separable.",
+        f"paired test, Holm's correction over all claims of the set{distances}. What the {wording.many} cannot tell "
+        "apart is not separable.",
         *(f"{each.printed}: {each.note}." for each in orderings if each.note),
     ]
     for each in orderings:

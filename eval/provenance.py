@@ -48,19 +48,31 @@ def revision(root: Path = ROOT) -> dict[str, Any]:
     "Dirty" leaves out ``reports`` and ``dvc.lock``: a run writes them itself.
     """
 
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
-        except FileNotFoundError:  # no Git on this machine
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    top = git("rev-parse", "--show-toplevel")
-    commit = git("rev-parse", "HEAD") if top and Path(top).resolve() == root else None
+    top = _git(root, "rev-parse", "--show-toplevel")
+    commit = _git(root, "rev-parse", "HEAD") if top and Path(top).resolve() == root else None
     if commit is None:
         return {"dirty": None, "revision": None}
-    changed = git("status", "--porcelain", "--", ".", ":(exclude)reports", ":(exclude)dvc.lock")
+    changed = _git(root, "status", "--porcelain", "--", ".", ":(exclude)reports", ":(exclude)dvc.lock")
     return {"dirty": bool(changed), "revision": commit}
+
+
+def authorship(root: Path = ROOT) -> tuple[str, str] | None:
+    """Author and date (YYYY-MM-DD, in the author's own zone) of the revision; None where there is no revision.
+
+    It stands for "by whom" and "when": the time of a run would differ from run to run.
+    """
+    if revision(root)["revision"] is None:
+        return None
+    author, _, date = (_git(root, "log", "-1", "--date=short", "--format=%an%x09%ad") or "").partition("\t")
+    return author, date
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no Git on this machine
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def code_sha256(root: Path = ROOT, packages: Sequence[str] = CODE) -> str:

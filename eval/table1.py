@@ -9,9 +9,8 @@ Stopped, it goes on where it was when it is called again.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,19 @@ import yaml
 from rich.console import Console
 
 from eval import costs, measurement, own_pictures
-from eval.comparison import Comparison, against_the_best_baseline, comparisons_table, csv_columns
 from eval.contest import METHODS as METHODS
-from eval.contest import OURS
 from eval.contest import SETS as SETS
 from eval.contest import Places as Places
 from eval.inversions import invert_pictures
 from eval.measurement import Parts, SetMeasurements
 from eval.metrics.distribution import SUBSETS, subset_sizes
 from eval.metrics.suite import EXTRAPOLATED, build_suite
-from eval.orderings import Ordering, evaluate_orderings, orderings_table, published_orderings
-from eval.orderings import as_json as orderings_json
 from eval.profile import Profile
 from eval.provenance import code_sha256, provenance, sha256
-from eval.tables import Column, Estimate, Row, Table, TextTable, to_csv
+from eval.set_table import Judged as Judged
+from eval.set_table import published as published_table
+from eval.set_table import set_table, write_forms
+from eval.tables import Table, TextTable
 from fse.pictures import list_pictures
 from fse.refusal import Refusal, exit_on_refusal
 from fse.registry import method_names
@@ -120,22 +118,6 @@ def evaluate_own(
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A set's measurements, and what follows from them."""
-
-    results: SetMeasurements
-    comparisons: Sequence[Comparison]
-    orderings: Sequence[Ordering]
-
-    @classmethod
-    def read(cls, name: str, places: Places) -> Judged:
-        """Of what :func:`evaluate` wrote."""
-        results, pictures = measurement.read(name, places.measurements)
-        orderings = evaluate_orderings(results, pictures, published_orderings())
-        return cls(results, against_the_best_baseline(results, pictures, OURS), orderings)
-
-
-@dataclass(frozen=True)
 class Rendered:
     """A table a set, with its comparisons and orderings under it, and the methods' costs."""
 
@@ -153,32 +135,14 @@ def render(
     known = {row.key: row.label for table in tables for row in table.rows}
     cost = costs.read_costs(places.training, known)
     rendered = Rendered(tables, costs.costs_table(cost, known))
-    printed: list[Table | TextTable] = [*tables, rendered.costs]
     results = {
         "metrics": {key: value for each in measured for key, value in each.metrics.items()},
         "profile": profile,
         "provenance": dict(origin),
         "costs": costs.as_json(cost),
-        "sets": {
-            each.results.name: {
-                "n": each.results.n,
-                "methods": each.results.methods,
-                "failures": each.results.failures,
-                "comparisons": [asdict(comparison) for comparison in each.comparisons],
-                "orderings": orderings_json(each.orderings),
-            }
-            for each in judged
-        },
+        "sets": {each.results.name: each.as_json() for each in judged},
     }
-    texts = {
-        "json": json.dumps(results, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n",
-        "md": "\n".join(table.markdown() for table in printed),
-        "csv": to_csv(tables),
-        "tex": "% needs \\usepackage{array,booktabs,graphicx}\n" + "\n".join(table.latex() for table in printed),
-    }
-    places.reports.mkdir(parents=True, exist_ok=True)
-    for suffix, text in texts.items():
-        (places.reports / f"table1.{suffix}").write_text(text, encoding="utf-8")
+    write_forms(places.reports / "table1", results, tables, [rendered.costs])
     return rendered
 
 
@@ -199,103 +163,24 @@ def origin_of(
 
 def table_of(judged: Judged) -> Table:
     """The table of one set, with the paper's rows of the same methods beside it."""
-    results, beside = judged.results, published()
-    columns = [
-        Column(key, metric["label"], metric["higher_is_better"], DECIMALS.get(key, 3))
-        for key, metric in results.metrics.items()
-    ]
-    order = {method: place for place, method in enumerate(METHODS)}
-    further = csv_columns(judged.comparisons)
-    rows = [
-        Row(
-            method,
-            METHODS.get(method, method),
-            {key: _estimate(value) for key, value in cells.items()},
-            _subset(results, method),
-            further.get(method, {}),
-        )
-        for method, cells in sorted(results.methods.items(), key=lambda item: order.get(item[0], -1))
-    ]
-    labels = {row.key: row.label for row in rows}
-    under = [
-        comparisons_table(judged.comparisons, columns, labels, OURS, results.name),
-        orderings_table(results, judged.orderings, METHODS),
-    ]
-    return Table(
-        key=results.name,
+    results = judged.results
+
+    def bias(metric: str) -> Sequence[str]:
+        known = any(cells[metric]["mean"] is not None for cells in results.methods.values() if metric in cells)
+        return [_bias(results, metric)] if metric in DISTRIBUTIONS and known else []
+
+    return set_table(
+        judged,
         title=f"{SETS.get(results.name, results.name)}: {results.n} picture{'s' * (results.n != 1)}",
-        columns=columns,
-        rows=rows,
-        notes=[*_notes(results), *beside.notes],
-        failures=_failures(results),
-        beside=beside,
-        under=[table for table in under if table.rows],
+        decimals=DECIMALS,
+        beside=published(),
+        metric_notes=bias,
     )
-
-
-def _subset(results: SetMeasurements, method: str) -> int | None:
-    """How many pictures a method was measured on, where that is not all of the set."""
-    expected = max((cell["expected"] for cell in results.methods[method].values()), default=results.n)
-    return None if expected == results.n else int(expected)
-
-
-def _failures(results: SetMeasurements) -> list[str]:
-    """A line a reason: the pictures that failed by it, the methods that they failed for, and the reason."""
-    failed: dict[tuple[str, str], list[str]] = {}
-    for each in results.failures:
-        failed.setdefault((each["picture"], each["reason"]), []).append(each["method"])
-    lines: dict[tuple[str, str], list[str]] = {}
-    for (picture, reason), methods in failed.items():
-        everyone = len(methods) > 1 and set(methods) >= {m for m in results.methods if _subset(results, m) is None}
-        labels = "every method" if everyone else "; ".join(METHODS.get(method, method) for method in methods)
-        lines.setdefault((labels, reason), []).append(picture)
-    return [f"{', '.join(pictures)} by {labels}: {reason}" for (labels, reason), pictures in lines.items()]
 
 
 def published() -> Table:
     """The paper's Table 1, as printed there."""
-    paper = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))["table1"]
-    columns = [Column(key, **metric) for key, metric in paper["metrics"].items()]
-    rows = [
-        Row(method, METHODS.get(method, method), {key: Estimate(value) for key, value in values.items()})
-        for method, values in paper["methods"].items()
-    ]
-    return Table("paper", f"As published ({paper['label']})", columns, rows, notes=[paper["note"]])
-
-
-def _estimate(value: Mapping[str, Any]) -> Estimate:
-    return Estimate(value["mean"], value.get("low"), value.get("high"))
-
-
-def _notes(results: SetMeasurements) -> list[str]:
-    """What the cells are, how many pictures stand behind them, and which of them say less than they seem to."""
-    notes = ["Mean, and 95 % bootstrap interval over pictures; the best mean of a column is bold."]
-    groups: dict[tuple[int, int, int], dict[str, list[str]]] = {}
-    for method, cells in results.methods.items():
-        for metric, cell in cells.items():
-            counts = cell["expected"], cell["used"], cell["failed"]
-            labels = groups.setdefault(counts, {}).setdefault(METHODS.get(method, method), [])
-            labels.append(results.metrics[metric]["label"])
-    usual = max(groups, key=lambda counts: sum(map(len, groups[counts].values())))
-    elsewhere = " unless said otherwise" if len(groups) > 1 else ""
-    notes.append("{} pictures expected, {} used, {} failed{}.".format(*usual, elsewhere))
-    for counts, methods in groups.items():
-        if counts != usual and not (counts[2] == 0 and counts[0] < results.n):
-            where = "; ".join(f"{method}: {', '.join(labels)}" for method, labels in methods.items())
-            notes.append("{} expected, {} used, {} failed for {}.".format(*counts, where))
-    for method in results.methods:
-        if (subset := _subset(results, method)) is not None:
-            notes.append(
-                f"{METHODS.get(method, method)} optimises every picture and was run on the first {subset} by name "
-                "only: its means do not compare with the column's and are never bold; tests pair the same pictures."
-            )
-    for metric, described in results.metrics.items():
-        cells_of = {method: cells[metric] for method, cells in results.methods.items() if metric in cells}
-        reasons = dict.fromkeys(cell["reason"] for cell in cells_of.values() if "reason" in cell)
-        notes += [f"{described['label']} {reason}." for reason in reasons]
-        if metric in DISTRIBUTIONS and any(cell["mean"] is not None for cell in cells_of.values()):
-            notes.append(_bias(results, metric))
-    return notes
+    return published_table("table1")
 
 
 def _bias(results: SetMeasurements, metric: str) -> str:

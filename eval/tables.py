@@ -1,4 +1,4 @@
-"""A table of measurements, and how it is printed: Markdown, CSV, LaTeX, terminal (and HTML, by ``report.html.j2``).
+"""A table of measurements, and how it is printed: Markdown, CSV, LaTeX, terminal (HTML: ``templates/tables.html.j2``).
 
 The number in a cell is rounded here and nowhere else. The best of a column is bold; rounding decides ties, so that
 two methods which print the same number are both best. Published values stand beside ours as a table of their own
@@ -77,6 +77,8 @@ class Row:
         The number of pictures, the first ones, where it was measured on these only: it is no competitor for "best".
     further : mapping
         Further columns of the CSV file.
+    reference : bool
+        No method but what methods are held against, such as the source itself: no competitor either.
     """
 
     key: str
@@ -84,6 +86,7 @@ class Row:
     cells: Mapping[str, Estimate]
     subset: int | None = None
     further: Mapping[str, str] = field(default_factory=dict)
+    reference: bool = False
 
     @property
     def name(self) -> str:
@@ -152,7 +155,7 @@ class Table:
 
         Means over fewer pictures than the set has do not compare, so that rows of a subset take no part.
         """
-        competing = [row for row in self.rows if row.subset is None and column.key in row.cells]
+        competing = [row for row in self.rows if row.subset is None and not row.reference and column.key in row.cells]
         means = {row.key: row.cells[column.key].mean for row in competing}
         rounded = {key: round(mean, column.decimals) for key, mean in means.items() if mean is not None}
         if len(rounded) < 2:
@@ -303,7 +306,7 @@ def _pipes(cells: Sequence[str]) -> str:
 
 _TEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "—": "---", "…": r"\ldots{}",
-    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "∞": r"$\infty$",
+    "↑": r"$\uparrow$", "↓": r"$\downarrow$", "∞": r"$\infty$", "‰": r"\textperthousand{}",
     "<": r"$<$", ">": r"$>$", "≥": r"$\geq$", "≤": r"$\leq$",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import torch
 from torch import Tensor
 
 
@@ -25,6 +27,28 @@ class Inversion:
     codes: Tensor
     feature: Tensor | None
     picture: Tensor
+
+
+Kind = TypeVar("Kind", bound=Inversion)
+
+
+def rows(inversion: Kind, chosen: slice) -> Kind:
+    """The inversion of some of its pictures, of whatever kind a method returns."""
+    return _each_tensor(lambda tensors: tensors[0][chosen], [inversion])
+
+
+def joined(inversions: Sequence[Kind]) -> Kind:
+    """One inversion of the pictures of several, which one method made."""
+    return _each_tensor(torch.cat, inversions)
+
+
+def _each_tensor(change: Callable[[list[Tensor]], Tensor], inversions: Sequence[Kind]) -> Kind:
+    found: dict[str, Any] = {}
+    for field in fields(inversions[0]):
+        values = [getattr(inversion, field.name) for inversion in inversions]
+        if isinstance(values[0], Tensor):
+            found[field.name] = change(values)
+    return replace(inversions[0], **found)
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from fse.checkpoints.checkpoint import official_network
 from fse.checkpoints.network_file import read_network
 from fse.checkpoints.reader import read_checkpoint
-from fse.editing import edited_feature, move_codes
+from fse.editing import Mask, edited_feature, move_codes
 from fse.encoder import FeatureStyleEncoder
 from fse.generators.families import read_generator
 from fse.generators.mobilestylegan import MobileStyleGAN
@@ -18,6 +19,15 @@ from fse.generators.style_generator import StyleGenerator
 from fse.inversion import Inversion
 from fse.losses import reduce
 from fse.refusal import Refusal
+
+
+@runtime_checkable
+class CodeEncoder(Protocol):
+    """A method whose codes need no pass through the generator."""
+
+    def codes(self, pictures: Tensor) -> Tensor:
+        """pictures (B, 3, R, R) in [-1, 1] -> the codes (B, N, 512) that ``invert`` finds."""
+        ...
 
 
 class CodesInverter:
@@ -36,9 +46,15 @@ class CodesInverter:
         self.generator = generator
 
     @torch.no_grad()
+    def codes(self, pictures: Tensor) -> Tensor:
+        """pictures (B, 3, R, R) in [-1, 1] -> w (B, N, 512)."""
+        codes: Tensor = self.network(pictures) + self.generator.mean_code
+        return codes
+
+    @torch.no_grad()
     def invert(self, pictures: Tensor) -> Inversion:
         """pictures (B, 3, R, R) in [-1, 1] -> codes and G(w)."""
-        codes = self.network(pictures) + self.generator.mean_code
+        codes = self.codes(pictures)
         return Inversion(codes, None, self.generator.synthesize(codes))
 
     @torch.no_grad()
@@ -59,12 +75,27 @@ class FeatureStyleInverter:
     side : int, optional
         Of the pictures that the encoder sees, which are averaged down to it; 256 officially, and by default the
         generator's resolution.
+    mask : callable, optional
+        M of the masked Eq. (1), e.g. :func:`fse.editing.change_mask`; by default there is none, as in the paper.
     """
 
-    def __init__(self, encoder: FeatureStyleEncoder, generator: StyleGenerator, side: int | None = None) -> None:
+    def __init__(
+        self,
+        encoder: FeatureStyleEncoder,
+        generator: StyleGenerator,
+        side: int | None = None,
+        mask: Mask | None = None,
+    ) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
         self.generator = generator
         self.side = side or generator.resolution
+        self.mask = mask
+
+    @torch.no_grad()
+    def codes(self, pictures: Tensor) -> Tensor:
+        """pictures (B, 3, R, R) in [-1, 1] -> w (B, N, 512)."""
+        codes: Tensor = self.encoder(reduce(pictures, self.side))[0] + self.generator.mean_code
+        return codes
 
     @torch.no_grad()
     def invert(self, pictures: Tensor) -> Inversion:
@@ -79,7 +110,7 @@ class FeatureStyleInverter:
         if inversion.feature is None:
             raise ValueError("this inversion has no feature tensor; it was made by another method")
         codes = move_codes(inversion.codes, direction, strength)
-        feature = edited_feature(self.generator, inversion.feature, inversion.codes, codes)
+        feature = edited_feature(self.generator, inversion.feature, inversion.codes, codes, self.mask)
         return self.generator.synthesize(codes, feature)
 
 

@@ -14,7 +14,7 @@ optimise find the perceptual network there.
 from __future__ import annotations
 
 import inspect
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from fse.generators.style_generator import StyleGenerator
@@ -29,6 +29,11 @@ def method_names() -> list[str]:
     return sorted({entry.name for entry in entry_points(group=GROUP)})
 
 
+def takes_assets(name: str) -> bool:
+    """Whether the loader of the method ``name`` asks for the folder of assets; raises Refusal as load_method does."""
+    return "assets" in inspect.signature(_entry(name).load()).parameters
+
+
 def load_method(name: str, generator: StyleGenerator, weights: Path, assets: Path) -> InversionMethod:
     """The method ``name`` for ``generator``, out of the folders of trained weights and of assets.
 
@@ -37,16 +42,20 @@ def load_method(name: str, generator: StyleGenerator, weights: Path, assets: Pat
     Refusal
         When no installed package has that method, several have one of that name, or what it has is not one.
     """
+    entry = _entry(name)
+    load = entry.load()
+    wanted = {"assets": assets} if "assets" in inspect.signature(load).parameters else {}
+    method = load(generator, weights, **wanted)
+    if not isinstance(method, InversionMethod):
+        raise Refusal(f"the entry point {entry.value} of method {name!r} returns no InversionMethod; see fse.registry")
+    return method
+
+
+def _entry(name: str) -> EntryPoint:
     found = [entry for entry in entry_points(group=GROUP) if entry.name == name]
     if not found:
         raise Refusal(f"there is no method {name!r}; installed are {', '.join(method_names()) or 'none'}")
     if len(found) > 1:
         values = ", ".join(sorted(entry.value for entry in found))
         raise Refusal(f"several packages have a method {name!r} ({values}); uninstall all but one, or rename yours")
-    load = found[0].load()
-    wanted = {"assets": assets} if "assets" in inspect.signature(load).parameters else {}
-    method = load(generator, weights, **wanted)
-    if not isinstance(method, InversionMethod):
-        value = found[0].value
-        raise Refusal(f"the entry point {value} of method {name!r} returns no InversionMethod; see fse.registry")
-    return method
+    return found[0]

@@ -189,6 +189,69 @@ class Evaluate(Section):
     subset: dict[str, Count]
 
 
+class EvaluateClips(Section):
+    """Inversion and measurement of the clips, :mod:`eval.table2`."""
+
+    batch: Count
+    clips: Count | None
+    frames: Annotated[int, Field(ge=3)] | None  # second differences take three
+    subset: dict[str, Count]
+
+
+class Speed(Section):
+    """How much :mod:`eval.speed` times."""
+
+    batch: Count
+    repeats: Annotated[int, Field(ge=2)]
+    seconds: Positive
+    frames: Count
+
+
+class Directions(Section):
+    """Editing directions, :mod:`pipelines.directions`."""
+
+    seed: Seed
+    count: Count
+    fraction: Annotated[float, Field(gt=0, le=0.5)]
+    train: Annotated[float, Field(gt=0, lt=1)]
+    cost: Positive
+    svm_seed: Seed
+    batch: Count
+    components: Count
+    effect_seed: Seed
+    effect_pictures: Count
+    effect_strength: Positive
+
+
+class Editing(Section):
+    """Edits and their measurement, :mod:`eval.edit_measurement`."""
+
+    pictures: Annotated[dict[str, Count], Field(min_length=1)]
+    directions: Annotated[list[str], Field(min_length=1)]
+    strengths: Annotated[list[float], Field(min_length=1)]
+    change: Positive
+    consistency_strength: float
+    shown: Count
+    pairs: Count
+    left_out: list[str]
+    batch: Count
+
+    @model_validator(mode="after")
+    def _strengths_move(self) -> Editing:
+        if 0 in self.strengths or self.consistency_strength == 0 or len(set(self.strengths)) < len(self.strengths):
+            raise ValueError("editing.strengths must differ from each other, and they and consistency_strength from 0")
+        return self
+
+
+class Clips(Section):
+    """Talking faces, :mod:`pipelines.clips`."""
+
+    seed: Seed
+    count: Annotated[int, Field(gt=0, le=100)]  # names have two digits
+    frames: Annotated[int, Field(gt=1, le=1000)]
+    rate: Count
+
+
 class Parameters(BaseModel):
     """The whole file. Sections of other commands (``tolerance``) are theirs to check."""
 
@@ -208,6 +271,11 @@ class Parameters(BaseModel):
     idinvert: InDomain
     ablation: Ablation
     evaluate: Evaluate
+    evaluate_clips: EvaluateClips
+    speed: Speed
+    directions: Directions
+    clips: Clips
+    editing: Editing
 
     @model_validator(mode="after")
     def _pictures_are_held_out(self) -> Parameters:
@@ -217,6 +285,9 @@ class Parameters(BaseModel):
             "train.renders_seed": self.train.renders_seed,
             "train.validation_seed": self.train.validation_seed,
             "ablation.seed": self.ablation.seed,
+            "directions.seed": self.directions.seed,
+            "directions.effect_seed": self.directions.effect_seed,
+            "clips.seed": self.clips.seed,
         }
         if len(set(seeds.values())) < len(seeds):
             raise ValueError(f"{', '.join(seeds)} must differ, or pictures are judged that were trained on")

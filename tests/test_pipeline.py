@@ -16,10 +16,13 @@ from dvc.repo import Repo
 from dvc.stage import PipelineStage
 
 from eval.contest import METHODS
+from eval.speed import OPTIMISING
 from fse.registry import GROUP
 from tests.conftest import ROOT
 
-PACKAGES = ("fse", "baselines", "eval", "pipelines")  # each imports only those before it, and itself
+PACKAGES = ("fse", "baselines", "eval", "pipelines", "commands")  # each imports only those before it, and itself
+
+INVERTING = ("invert", "other_domains", "speed")  # beginnings of the names of stages that run methods
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +52,14 @@ def test_dvc_knows_every_stage_and_its_order(repo: Repo, stages: dict[str, Pipel
     trained = {name.partition("@")[2] for name in stages if name.startswith("train@")} | {"hfgi"}
     inverted = {name.partition("@")[2] for name in stages if name.startswith("invert@")}
     assert trained == {path.stem for path in (ROOT / "weights").glob("*.safetensors")} - {"picture_head"}
-    assert inverted == trained | {"fse_w"}
+    assert inverted == trained | {"fse_w", "wplus"}
     assert inverted <= set(METHODS)
+    in_clips = {name.partition("@")[2] for name in stages if name.startswith("invert_clips@")}
+    assert in_clips == inverted - set(OPTIMISING)
     graph = repo.index.graph  # an edge leads to what a stage needs
     needs = {stage.name: {other.name for other in networkx.descendants(graph, stage)} for stage in graph}
     ablations = {name for name in stages if name.startswith("ablat")}
-    assert needs["report"] == set(stages) - {"report"} - ablations
+    assert needs["report"] == set(stages) - {"report"}  # the page holds all
     assert needs["ablation"] == ablations - {"ablation"} | {"assets", "head"}
     assert needs["train@psp"] == {"assets", "head"}
     assert needs["train_hfgi"] == {"assets", "head", "train@e4e"}
@@ -62,6 +67,8 @@ def test_dvc_knows_every_stage_and_its_order(repo: Repo, stages: dict[str, Pipel
     assert "evaluate" not in needs["invert@fse"]
     for name in inverted:
         assert f"invert@{name}" in needs["evaluate"]
+    for name in in_clips:
+        assert f"invert_clips@{name}" in needs["evaluate_clips"]
 
 
 def test_commands_are_modules_that_run_alone(stages: dict[str, PipelineStage]) -> None:
@@ -118,7 +125,7 @@ def imports(path: Path) -> set[str]:
 
 
 def test_imports_run_one_way() -> None:
-    """pipelines -> eval -> baselines -> fse; and nothing imports the tests."""
+    """commands -> pipelines -> eval -> baselines -> fse; and nothing imports the tests."""
     for i, package in enumerate(PACKAGES):
         for path in (ROOT / package).rglob("*.py"):
             outside = {name.split(".")[0] for name in imports(path)} - set(PACKAGES[: i + 1])
@@ -129,7 +136,7 @@ def test_code_that_a_stage_depends_on_is_code_that_it_runs(stages: dict[str, Pip
     """Else a change to it would bring up hours of work for nothing. Methods are reached by entry point."""
     methods = {entry.value.split(":")[0] for entry in entry_points(group=GROUP)}
     for stage in stages.values():
-        waiting, reached = [module_of(stage), *(methods if stage.name.startswith("invert") else ())], set[str]()
+        waiting, reached = [module_of(stage), *(methods if stage.name.startswith(INVERTING) else ())], set[str]()
         while waiting:
             path = waiting.pop().replace(".", "/") + ".py"
             if path not in reached and (ROOT / path).is_file():

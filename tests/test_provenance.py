@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from eval.provenance import cpu_model, provenance, revision, sha256
+from eval.provenance import authorship, cpu_model, provenance, revision, sha256
 
 
 def test_revision_follows_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,6 +18,7 @@ def test_revision_follows_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
 
     assert revision(tmp_path) == {"dirty": None, "revision": None}  # no repository
+    assert authorship(tmp_path) is None
     git("init", "-q")
     assert revision(tmp_path)["revision"] is None  # no commit yet
     (tmp_path / "code.py").write_text("x = 1\n")
@@ -25,6 +27,10 @@ def test_revision_follows_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     clean = revision(tmp_path)
     assert len(clean["revision"]) == 40
     assert clean["dirty"] is False
+    written = authorship(tmp_path)
+    assert written is not None
+    assert written[0] == "t"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", written[1])
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports/table1.md").write_text("written by the run itself")
     assert revision(tmp_path) == clean

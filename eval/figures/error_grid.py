@@ -1,30 +1,48 @@
-"""Figure 4's counterpart: source, every method's reconstruction, and where each is wrong.
+"""Figure 4's counterpart: source, every method's reconstruction, where each is wrong, and one patch enlarged.
 
-A column is a picture, so that the reconstructions of one source stand under each other. Under every reconstruction is
-its error map, ``mean over channels of |source - reconstruction| / 2``, in units of the full range from black to white;
-all maps share one scale. The figures under a map are the measured ones of the table, read from the same file.
-The pictures are the first by name: nobody chose them.
+A block a picture. Under every reconstruction are its error map, ``mean over channels of |source - reconstruction| / 2``
+in units of the full range from black to white, all on one scale, and the patch that is framed in the source, the same
+for all methods of a block (:mod:`eval.figures.zoom`). The figures below are the measured ones of the table, read from
+the same file. The pictures are the first by name: nobody chose them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
+from matplotlib.patches import Rectangle
 
-from eval.figures.style import STYLE
-from fse.pictures import list_pictures, read_picture
+from eval.figures import zoom
+from eval.figures.panel import (
+    LINE,
+    MINUTE,
+    Picture,
+    above,
+    below,
+    blank,
+    measured_values,
+    place,
+    read_array,
+    shortened,
+    show,
+)
+from eval.figures.style import COLUMN, SMALLEST, STYLE
+from eval.figures.zoom import Patch, differing_patch
+from fse.pictures import list_pictures
 from fse.refusal import Refusal
 
 RULE = "the first {count} by name"
 ERROR_SCALE = 0.25  # a quarter of the range from black to white saturates the map
 COLOURS = "inferno"  # perceptually uniform, and ordered by lightness for every kind of colour vision
+ACROSS = 6  # methods in a line
+FRAME = "#ffe14d"  # of the patch: stands out from skin, hair and sky, and has a dark line around it
+HEADING = 0.14  # inches
 
 
 def error_grid(
@@ -35,16 +53,16 @@ def error_grid(
     metrics: Mapping[str, tuple[str, int]],
     *,
     resolution: int,
-    count: int = 6,
+    count: int = 3,
 ) -> Figure:
     """The grid for the first ``count`` pictures of ``sources``.
 
     Parameters
     ----------
     inversions, labels : mapping
-        METHOD -> folder of its reconstructions, in the order of the rows; METHOD -> its name in print.
+        METHOD -> folder of its reconstructions, in the order of printing; METHOD -> its name in print.
     pictures : DataFrame
-        Rows of single pictures, as in ``SET.csv``: the values under each map.
+        Rows of single pictures, as in ``SET.csv``: the values under each reconstruction.
     metrics : mapping
         METRIC column -> (label, decimals) of the values to print, e.g. ``{"mse": ("MSE", 4)}``.
 
@@ -55,29 +73,29 @@ def error_grid(
     if not paths:
         raise Refusal(f"{sources} has no pictures to draw: run `make repro`")
     rows = pictures.set_index(["picture", "method"])
+    lines = max(1, math.ceil(len(inversions) / ACROSS))
+    across = math.ceil(len(inversions) / lines) if inversions else 1
+    large = 0.26 * COLUMN if lines > 1 else 0.2 * COLUMN  # inches: of the source
+    side = min(large, (COLUMN - large) / across - MINUTE)
+    cell = HEADING + side + MINUTE + side / 2 + 0.03 + LINE * max(1, len(metrics)) + 0.06
+    block = max(cell * lines, HEADING + large + MINUTE + large / 2)
     with matplotlib.rc_context(STYLE):
-        side, gap = 1.15, 0.2  # inches: of a picture, and of the text under an error map
-        heights = [side] + [side, side + gap] * len(inversions)
-        figure = Figure(figsize=(0.3 + side * len(paths) + 0.62, 0.2 + sum(heights)))
-        grid = GridSpec(len(heights), len(paths), figure, height_ratios=heights, wspace=0.03, hspace=0.02,
-                        left=0.3 / figure.get_figwidth(), right=1 - 0.62 / figure.get_figwidth(), bottom=0.0,
-                        top=1 - 0.2 / figure.get_figheight())  # fmt: skip
-        image = None
-        for column, path in enumerate(paths):
-            source = _array(path, resolution)
-            axes = _picture(figure, grid, 0, column, source, "source")
-            axes.set_title(path.stem if len(path.stem) <= 18 else f"{path.stem[:17]}…", fontsize=6, pad=3)
-            for place, (method, folder) in enumerate(inversions.items()):
-                row = 1 + 2 * place
-                found = _array(folder / f"{path.stem}.png", resolution)
-                _picture(figure, grid, row, column, found, labels[method])
-                error = None if source is None or found is None else np.abs(source - found).mean(axis=2)
-                axes = _picture(figure, grid, row + 1, column, error, "error")
-                image = axes.images[0] if axes.images else image
-                axes.set_anchor("N")
-                axes.set_xlabel(_values(rows, (path.stem, method), metrics), fontsize=5.5, labelpad=2)
-        if image is not None:
-            _colour_bar(figure, image)
+        figure = blank(COLUMN, block * len(paths) + 0.4)
+        for number, path in enumerate(paths):
+            top = number * block
+            source = read_array(path, resolution)
+            found = {
+                method: read_array(folder / f"{path.stem}.png", resolution) for method, folder in inversions.items()
+            }
+            known = [picture for picture in found.values() if picture is not None]
+            patch = differing_patch(known) if known else None
+            _source(figure, path.stem, source, patch, top + HEADING, large, block - HEADING - large - MINUTE)
+            for index, (method, picture) in enumerate(found.items()):
+                x = large + MINUTE + (index % across) * (side + MINUTE)
+                y = top + (index // across) * cell + HEADING
+                values = measured_values(rows, path.stem, method, metrics) or ["not measured"]
+                _method(figure, labels[method], source, picture, patch, values, (x, y, side))
+        _colour_bar(figure)
     return figure
 
 
@@ -85,52 +103,53 @@ def caption(title: str, sources: Path, count: int, metrics: Sequence[str]) -> st
     """What the grid shows, by which rule its pictures were chosen, and what the colours mean."""
     shown = min(count, len(list_pictures(sources)))
     return (
-        f"{title}: {RULE.format(count=shown)}, not chosen by hand. From above: source, then each method's "
-        f"reconstruction with its absolute error under it (mean of the channels; bright is wrong; one scale for all), "
-        f"and {' and '.join(metrics)} as measured."
+        f"{title}: {RULE.format(count=shown)}, not chosen by hand. Beside each source its reconstruction by every "
+        f"method; under that its absolute error (mean of the channels; bright is wrong; one scale for all), the framed "
+        f"patch enlarged, and {' and '.join(metrics)} as measured. The patch is {zoom.RULE}."
     )
 
 
-def _array(path: Path, resolution: int) -> np.ndarray | None:
-    """A picture as (R, R, 3) in [0, 1], or None when it cannot be read (the table names it and says why)."""
-    try:
-        return (read_picture(path, resolution).permute(1, 2, 0).numpy() + 1) / 2
-    except Refusal:
-        return None
+def _source(
+    figure: Figure, name: str, source: Picture | None, patch: Patch | None, y: float, side: float, below_it: float
+) -> None:
+    """The source with the patch framed, and the patch under it as large as there is room."""
+    axes = show(place(figure, 0, y, side, side), source)
+    above(axes, f"source {shortened(name)}")
+    if source is None or patch is None:
+        return
+    corner, width = (patch.column - 0.5, patch.row - 0.5), patch.side
+    for colour, line in (("black", 1.8), (FRAME, 0.9)):
+        axes.add_patch(Rectangle(corner, width, width, fill=False, edgecolor=colour, linewidth=line))
+    enlarged = min(side, below_it - 0.1)
+    show(place(figure, 0, y + side + MINUTE, enlarged, enlarged), patch.of(source))
 
 
-def _picture(figure: Figure, grid: GridSpec, row: int, column: int, array: np.ndarray | None, label: str) -> Axes:
-    axes = figure.add_subplot(grid[row, column])
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-    if array is None:
-        axes.set_box_aspect(1)
-        axes.text(0.5, 0.5, "no picture", ha="center", va="center", transform=axes.transAxes, color="0.4")
-    elif array.ndim == 3:
-        axes.imshow(array, vmin=0, vmax=1, interpolation="none")
-    else:
-        axes.imshow(array, vmin=0, vmax=ERROR_SCALE, cmap=COLOURS, interpolation="none")
-    if column == 0:
-        axes.set_ylabel(label, labelpad=3)
-    return axes
+def _method(
+    figure: Figure,
+    label: str,
+    source: Picture | None,
+    picture: Picture | None,
+    patch: Patch | None,
+    values: Sequence[str],
+    where: tuple[float, float, float],
+) -> None:
+    x, y, side = where
+    half = (side - MINUTE / 2) / 2
+    above(show(place(figure, x, y, side, side), picture), label, size=6 if len(label) < 14 else SMALLEST)
+    y += side + MINUTE / 2
+    if picture is not None and source is not None:
+        error = np.abs(source - picture).mean(axis=2)
+        show(place(figure, x, y, half, half), error, vmin=0, vmax=ERROR_SCALE, cmap=COLOURS)
+    if picture is not None and patch is not None:
+        show(place(figure, x + half + MINUTE / 2, y, half, half), patch.of(picture))
+    below(place(figure, x, y, side, half), "\n".join(values))
 
 
-def _values(rows: pd.DataFrame, key: tuple[str, str], metrics: Mapping[str, tuple[str, int]]) -> str:
-    """What was measured of one picture, in print; a metric that failed on it is left out."""
-    found = rows.loc[key] if key in rows.index else {}
-    printed = (
-        f"{label} {found[name]:.{decimals}f}"
-        for name, (label, decimals) in metrics.items()
-        if np.isfinite(found.get(name, np.nan))
-    )
-    return "  ".join(printed) or "not measured"
-
-
-def _colour_bar(figure: Figure, image: matplotlib.cm.ScalarMappable) -> None:
-    width = figure.get_figwidth()
-    axes = figure.add_axes((1 - 0.54 / width, 0.25, 0.08 / width, 0.5))
-    bar = figure.colorbar(image, cax=axes, extend="max")
-    bar.set_label("absolute error, 1 = from black to white", fontsize=6)
-    bar.ax.tick_params(labelsize=6, length=2)
+def _colour_bar(figure: Figure) -> None:
+    height = figure.get_figheight()
+    axes = place(figure, 1.2, height - 0.32, COLUMN - 2.4, 0.07)
+    scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, ERROR_SCALE), COLOURS)
+    bar = figure.colorbar(scale, cax=axes, extend="max", orientation="horizontal")
+    bar.set_label("absolute error, 1 = from black to white", fontsize=SMALLEST, labelpad=1)
+    bar.ax.tick_params(labelsize=SMALLEST, length=2, pad=1)
     bar.outline.set_visible(False)

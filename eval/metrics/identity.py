@@ -31,10 +31,23 @@ from fse.refusal import Refusal
 Descriptor = NDArray[np.float64]
 """(128,)"""
 
+Pixels = NDArray[np.uint8]
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom edge in pixels."""
+
 SAME_PERSON = 0.6
 """dlib's threshold for the Euclidean distance of two descriptors."""
 
 _LENGTH, _CHIP, _PADDING = 128, 150, 0.25
+
+
+@dataclass(frozen=True)
+class Face:
+    """What the detector and the descriptor network say of a face."""
+
+    box: Box
+    descriptor: Descriptor
 
 
 class FaceDescriptor:
@@ -54,16 +67,31 @@ class FaceDescriptor:
         """(B, 3, H, W), RGB in [-1, 1] (rounded to 8 bits) -> the largest face of each, or None without a
         face.
         """
-        pixels = pictures.add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        return [self._describe(np.ascontiguousarray(each)) for each in pixels]
+        return [None if face is None else face.descriptor for face in self.faces(pictures)]
 
-    def _describe(self, pixels: NDArray[np.uint8]) -> Descriptor | None:
+    def faces(self, pictures: Tensor) -> list[Face | None]:
+        """The same, with the box that each was found in."""
+        return [self._face(each) for each in pixels_of(pictures)]
+
+    def landmarks(self, pixels: Pixels, box: Box) -> NDArray[np.float64]:
+        """The 68 landmarks (68, 2), x and y, that the predictor sees in a box of 8-bit RGB ``pixels`` (H, W, 3)."""
+        found = self._landmarks(pixels, dlib.rectangle(*box))
+        return np.array([(point.x, point.y) for point in found.parts()], dtype=np.float64)
+
+    def _face(self, pixels: Pixels) -> Face | None:
         faces = self._detector(pixels, 0) or self._detector(pixels, 1)
         if not faces:
             return None
-        landmarks = self._landmarks(pixels, max(faces, key=lambda face: face.area()))
-        chip = dlib.get_face_chip(pixels, landmarks, _CHIP, _PADDING)
-        return np.array(self._network.compute_face_descriptor(chip), dtype=np.float64)
+        box = max(faces, key=lambda face: face.area())
+        chip = dlib.get_face_chip(pixels, self._landmarks(pixels, box), _CHIP, _PADDING)
+        descriptor = np.array(self._network.compute_face_descriptor(chip), dtype=np.float64)
+        return Face((box.left(), box.top(), box.right(), box.bottom()), descriptor)
+
+
+def pixels_of(pictures: Tensor) -> list[Pixels]:
+    """(B, 3, H, W) in [-1, 1] -> B pictures (H, W, 3) of 8 bits, as dlib and OpenCV take them."""
+    rounded = pictures.add(1).mul(127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return [np.ascontiguousarray(each) for each in rounded]
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class Measurements:
         """METHOD -> METRIC -> cell, for every metric; intervals are over pictures."""
         result = {}
         for method, rows in self.pictures.groupby("method", sort=False):
-            cells = {key: _mean(rows[key]) for key in rows.columns if key not in ("picture", "method", "status")}
+            cells = {key: mean_cell(rows[key]) for key in rows.columns if key not in ("picture", "method", "status")}
             result[str(method)] = cells | dict(self.distributions[str(method)])
         return result
 
@@ -220,11 +220,12 @@ def _too_few(expected: int, used: int) -> Cell:
     return _no_value(expected, used, f"not computed: {used} pictures, at least {2 * FEWEST_PICTURES} needed")
 
 
-def _mean(column: pd.Series) -> Cell:
+def mean_cell(column: pd.Series, what: str = "pictures") -> Cell:
+    """Of one value a picture, NaN where there is none; ``what`` has a value a row, in the plural."""
     values = column.dropna().to_numpy(dtype=float)
     expected, used = len(column), len(values)
     if used == 0:
-        return _no_value(expected, used, f"not computed: none of {expected} pictures has a value")
+        return _no_value(expected, used, f"not computed: none of {expected} {what} has a value")
     found = mean_interval(values)
     return Cell(mean=found.mean, low=found.low, high=found.high, expected=expected, used=used, failed=expected - used)
 
