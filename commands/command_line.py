@@ -55,9 +55,9 @@ EDIT_EXAMPLES = """examples:
   fse edit portrait.png strip.png --direction smile --strip --strength -3 -1.5 1.5 3
   fse edit latents.safetensors edited/ --direction smile
 
-Strength 1 is one standard deviation of the method's codes; `fse directions`
-lists the directions. With one direction and one strength, files keep their
-names; otherwise they become NAME_DIRECTION_STRENGTH."""
+Strength 1 is one standard deviation of the codes that the direction was found
+on; `fse directions` lists the directions. With one direction and one strength,
+files keep their names; otherwise they become NAME_DIRECTION_STRENGTH."""
 
 MIX = """Mix pictures: the structure (pose, shape) of one, the style (colours, skin) of
 another. As in Figure 8 of the paper, it is the feature tensor of the first with
@@ -83,8 +83,13 @@ edited."""
 
 METHODS = """List the methods: which are installed, and whether each can be used."""
 
-DIRECTIONS = """List the directions of a method, and how well each separates codes that it has
-not seen."""
+DIRECTIONS = """List the directions, and how well each separates codes that it has not seen."""
+
+DIRECTIONS_EXAMPLES = """examples:
+  fse directions
+  fse directions fse                              found on that method's own codes"""
+
+WHOSE = "generator (default); a method: found on its own codes, as in the paper; or a .safetensors file"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -102,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
     edit = _command(commands, "edit", EDIT, EDIT_EXAMPLES)
     _pictures(edit)
     edit.add_argument("--direction", action="append", metavar="NAME", required=True, help="or several: A,B")
+    _directions(edit)
     edit.add_argument("--strength", nargs="+", type=_number, default=[2.0], metavar="S", help="or several (default: 2)")
     edit.add_argument("--strip", action="store_true", help="one file a picture: its inversion, then each strength")
     _results(edit)
@@ -123,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
     video.add_argument("source", type=Path, metavar="IN", help="a clip in any format that FFmpeg reads")
     video.add_argument("out", type=Path, metavar="OUT", help="an .mp4, .m4v, .mov or .mkv file")
     video.add_argument("--direction", metavar="NAME", help="without it, the clip is inverted only")
+    _directions(video)
     video.add_argument("--strength", type=_number, metavar="S", help="default: 2")
     video.add_argument("--blend", choices=["feather", "poisson"], default="feather", help="default: %(default)s")
     video.add_argument(
@@ -144,8 +151,8 @@ def parser() -> argparse.ArgumentParser:
     methods = _command(commands, "methods", METHODS)
     _places(methods)
 
-    directions = _command(commands, "directions", DIRECTIONS)
-    directions.add_argument("--method", metavar="NAME", default="fse", help="default: %(default)s")
+    directions = _command(commands, "directions", DIRECTIONS, DIRECTIONS_EXAMPLES)
+    directions.add_argument("whose", nargs="?", metavar="WHOSE", default="generator", help=WHOSE)
     _places(directions)
     return top
 
@@ -179,6 +186,10 @@ def _alignment(command: argparse.ArgumentParser) -> None:
         "--align", action="store_true", help="cut out the largest face of each picture first, as in FFHQ"
     )
     group.add_argument("--every-face", action="store_true", help="cut out every face: NAME_0, NAME_1 ... from the left")
+
+
+def _directions(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--directions", metavar="WHOSE", default="generator", help=WHOSE)
 
 
 def _results(command: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from commands.home import Home
+from commands.home import GENERATORS, Home
 from eval.contest import METHODS
 from fse.directions import Direction, read_directions
 
@@ -16,8 +16,8 @@ ACCURACY, REST, CONDITION = "held_out_accuracy", "accuracy_on_the_rest", "withou
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the directions of a method."""
-    path = Home.of(arguments).directions(arguments.method)
+    """Print the directions of a file."""
+    path = Home.of(arguments).directions(arguments.whose)
     found = read_directions(path)
     console = Console()
     table = Table(
@@ -25,7 +25,9 @@ def run(arguments: argparse.Namespace) -> None:
     )
     for direction in found.values():
         table.add_row(*_row(direction))
-    console.print(f"{path}, for {METHODS.get(arguments.method, arguments.method)}:", highlight=False, soft_wrap=True)
+    codes = {str(each.provenance.get("codes", "unknown")) for each in found.values()}
+    whose = " and ".join(METHODS.get(name, f"the {name}" if name == GENERATORS else name) for name in sorted(codes))
+    console.print(f"{path}, found on the codes of {whose}:", highlight=False, soft_wrap=True)
     console.print(table)
     console.print(
         "extremes, others: accuracy on codes held out, of those whose score is among the highest and lowest, and of "

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from eval.contest import directions_of
 from fse.refusal import Refusal
+from fse.registry import method_names
 from pipelines.assets import Catalogue, incomplete, obtain, read_catalogue
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -19,6 +20,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 HEADS = Path("weights/picture_head.safetensors")
 """Tells the project's folder from others."""
+
+GENERATORS = "generator"
+"""Whose directions an edit takes unless told otherwise. Those found on each method's own codes are what the paper takes
+and ``eval.editing`` compares. But an encoder of a small budget hardly tells a smile from none, and a standard deviation
+of its codes along such a direction hardly makes one: a fifth of what the generator's does, for FSE."""
 
 GENERATOR, LANDMARKS, PERCEPTUAL = "mobilestylegan", "dlib", "stlpips"
 """Folders of the assets."""
@@ -58,9 +64,19 @@ class Home:
         """The generator's picture heads."""
         return self.root / HEADS
 
-    def directions(self, method: str) -> Path:
-        """The file of the directions along which the method edits."""
-        return self.root / "directions" / f"{directions_of(method)}.safetensors"
+    def directions(self, whose: str) -> Path:
+        """The file of the directions of the generator, or of a method; or ``whose`` is a file itself.
+
+        Raises
+        ------
+        Refusal
+            When ``whose`` is none of these.
+        """
+        if whose.endswith(".safetensors"):
+            return Path(whose)
+        if whose != GENERATORS and whose not in method_names():
+            raise Refusal(f"there are no directions of {whose!r}; name {GENERATORS}, a method, or a .safetensors file")
+        return self.root / "directions" / f"{directions_of(whose)}.safetensors"
 
     def obtain(self, folders: Collection[str]) -> None:
         """Download what is missing of these folders of the assets, and say so on standard error.

@@ -11,7 +11,7 @@ from fse.registry import takes_assets
 
 
 def load_inverter(arguments: argparse.Namespace, *, directions: bool = False, align: bool = False) -> Inverter:
-    """Load ``--method`` on ``--device``, with its directions if they are wanted; obtain the assets that it needs.
+    """Load ``--method`` on ``--device``, and ``--directions`` if they are wanted; obtain the assets that it needs.
 
     Raises
     ------
@@ -21,5 +21,5 @@ def load_inverter(arguments: argparse.Namespace, *, directions: bool = False, al
     home, device = Home.of(arguments), usable_device(arguments.device)
     wanted = {GENERATOR: True, LANDMARKS: align, PERCEPTUAL: takes_assets(arguments.method)}
     home.obtain([folder for folder, needed in wanted.items() if needed])
-    path = home.directions(arguments.method) if directions else None
+    path = home.directions(arguments.directions) if directions else None
     return Inverter.load(home.assets, home.weights, arguments.method, directions=path, device=device)

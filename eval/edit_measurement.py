@@ -37,10 +37,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from eval.attributes import ATTRIBUTES, AttributeMeter, Measured, region
-from eval.contest import METHODS, SHARED_CODES, Places, directions_of
-from eval.costs import TRAINED_AS
+from eval.contest import METHODS, Places, directions_of
 from eval.metrics.identity import Descriptor, FaceDescriptor, MeanDescriptor, centred_cosine
-from eval.profile import Profile
+from eval.profile import WEIGHTS, Profile
 from eval.provenance import code_sha256
 from fse.alignment import FaceAligner
 from fse.directions import Direction, read_directions
@@ -56,6 +55,10 @@ from fse.refusal import Refusal
 MASKED = "fse_masked"
 """FSE with the masked Eq. (1): no method of Table 1, as its reconstruction is FSE's."""
 
+MEAN_DESCRIPTOR = "mean_descriptor.json"
+LOOKS = ("attributes.py", "edit_measurement.py", "metrics/identity.py")
+"""Modules of this package that decide what is measured."""
+
 EDITS, CONSISTENCY, MIXING = "edits", "edit_consistency", "mixing"
 SOURCE = "source"
 
@@ -69,7 +72,7 @@ class EditSettings:
     pictures : mapping
         SET -> how many of its pictures, the first by name.
     directions : sequence of str
-        Names in the files of directions that are attributes, or ``ATTRIBUTE_conditional``.
+        Names in the files of directions: ``ATTRIBUTE``, or with ``_conditional``, ``_own`` behind it.
     strengths : sequence of float
         In standard deviations of the method's codes; of both signs, without 0.
     change : float
@@ -130,7 +133,7 @@ class EditMeter:
         models = profile.assets / "dlib"
         self.attributes = AttributeMeter(FaceAligner(models / "shape_predictor_68_face_landmarks.dat"))
         self.describe = FaceDescriptor(models)
-        self.mean = MeanDescriptor.read(places.test / "mean_descriptor.json").values
+        self.mean = MeanDescriptor.read(places.test / MEAN_DESCRIPTOR).values
         self.perceptual: STLPIPS = profile.perceptual()
 
     def faces(self, pictures: Tensor) -> list[Measured]:
@@ -149,26 +152,22 @@ def available(profile: Profile, left_out: Sequence[str] = ()) -> list[str]:
         method
         for method in METHODS
         if method not in left_out
-        and (method == "wplus" or all((profile.weights / file).is_file() for file in weights_of(method)))
+        and all((profile.weights / f"{name}.safetensors").is_file() for name in WEIGHTS.get(method, (method,)))
     ]
     return [*found, MASKED] if "fse" in found else found
-
-
-def weights_of(method: str) -> list[str]:
-    """Files in the folder of weights that a method reads."""
-    trained = [TRAINED_AS.get(method, "fse" if method == MASKED else method), SHARED_CODES.get(method, "")]
-    return [f"{name}.safetensors" for name in dict.fromkeys(trained) if name]
 
 
 def load(method: str, profile: Profile, generator: MobileStyleGAN) -> InversionMethod:
     """A method of the contest, or FSE with the masked Eq. (1)."""
     if method != MASKED:
         return profile.method(method, generator)
-    plain = cast(FeatureStyleInverter, profile.method("fse", generator))
+    plain = cast(FeatureStyleInverter, profile.method(trained_as(method), generator))
     return FeatureStyleInverter(plain.encoder, plain.generator, plain.side, change_mask)
 
 
-def edit_directions(method: str, places: Places, wanted: Sequence[str], generator: MobileStyleGAN) -> list[Direction]:
+def edit_directions(
+    method: str, places: Places, wanted: Sequence[str], generator: MobileStyleGAN | None = None
+) -> list[Direction]:
     """The directions ``wanted`` of a method, out of the file of its codes."""
     path = directions_file(method, places)
     known = read_directions(path, generator)
@@ -180,12 +179,12 @@ def edit_directions(method: str, places: Places, wanted: Sequence[str], generato
 
 def directions_file(method: str, places: Places) -> Path:
     """Of a method, or of the masked form."""
-    return places.directions / f"{directions_of('fse' if method == MASKED else method)}.safetensors"
+    return places.directions / f"{directions_of(trained_as(method))}.safetensors"
 
 
 def attribute_of(direction: str) -> str:
     """The attribute that a direction is meant to move."""
-    return direction.removesuffix("_conditional")
+    return direction.removesuffix("_own").removesuffix("_conditional")
 
 
 def deviations(path: Path) -> dict[str, float]:
@@ -264,12 +263,20 @@ def evaluate(
 
 def _basis(method: str, profile: Profile, sources: Sources, settings: EditSettings, places: Places) -> str:
     """All that the edits by a method depend on, but the direction."""
-    files = [profile.weights / name for name in (*weights_of(method), "picture_head.safetensors")]
-    content = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()]
-    mean = hashlib.sha256((places.test / "mean_descriptor.json").read_bytes()).hexdigest()
-    asked = json.dumps([settings.strengths, settings.consistency_strength], default=list)
-    where = f"{profile.resolution} {profile.device}"
-    return " ".join([method, *content, mean, sources.digest, str(sorted(sources.shown)), asked, where, code_sha256()])
+    files = [
+        *profile.weights_of(trained_as(method)),
+        places.test / MEAN_DESCRIPTOR,
+        *map(Path(__file__).with_name, LOOKS),
+    ]
+    content = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    asked = json.dumps([settings.strengths, settings.consistency_strength, sorted(sources.shown)], default=list)
+    where = f"{profile.resolution} {profile.device} {code_sha256(packages=('baselines', 'fse'))}"
+    return " ".join([method, *content, sources.digest, asked, where])
+
+
+def trained_as(method: str) -> str:
+    """The masked form of Eq. (1) has FSE's weights and directions."""
+    return "fse" if method == MASKED else method
 
 
 class Kept:
@@ -535,7 +542,13 @@ def write(
     told = {
         "settings": asdict(settings),
         "methods": list(methods),
-        "directions": {method: directions_file(method, places).stem for method in methods},
+        "codes": {
+            method: {
+                each.name: str(each.provenance.get("codes", "an unknown source"))
+                for each in edit_directions(method, places, settings.directions)
+            }
+            for method in methods
+        },
         "pictures": [f"{name}/{picture}" for name, picture in zip(sources.sets, sources.names, strict=True)],
         "shown": sorted(sources.shown, key=list(sources.names).index),
     }

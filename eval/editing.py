@@ -11,6 +11,7 @@ limitation that section 5.5 names, with the masked Eq. (1) that it proposes. Wha
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -65,8 +66,9 @@ CURVES, FIGURE7, FIGURE8, LIMITATION = "figure_editing", "figure7", "figure8", "
 
 def label_of(direction: str) -> str:
     """A direction in print."""
-    label = ATTRIBUTES[attribute_of(direction)].label
-    return label if direction == attribute_of(direction) else f"{label}, conditional"
+    attribute = attribute_of(direction)
+    further = direction.removeprefix(attribute).replace("_", " ").strip()
+    return f"{ATTRIBUTES[attribute].label}, {further}" if further else ATTRIBUTES[attribute].label
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,12 @@ def _table(judgement: Judgement, direction: str) -> Table:
         f"{LABELS.get(method, method)} {' and '.join(f'{s:+.1f}' for s in found) or 'no strength measured'}"
         for method, found in strengths.items()
     )
+    codes: dict[str, list[str]] = {}
+    for method, names in judgement.told["codes"].items():
+        codes.setdefault(names[direction], []).append(LABELS.get(method, method))
+    found_on = "; ".join(f"those of {_codes_label(name)} for {', '.join(each)}" for name, each in codes.items())
     notes = [
+        f"Directions were found on codes: {found_on}.",
         f"{attribute.label} ({attribute.meaning}) is to change by {change:g} standard deviation"
         f"{'s' * (change != 1)} of the attribute, on average over the pictures. Strengths that do so, in standard "
         f"deviations of the method's codes: {reached}.",
@@ -475,8 +482,80 @@ def _printed_interval(found: Mapping[str, Any], decimals: int) -> str:
     return f"{mean} [{found['low']:.{decimals}f}, {found['high']:.{decimals}f}]"
 
 
+def boundary_table(found: Mapping[str, Any]) -> TextTable:
+    """How well each attribute's boundary separates codes that did not fit it, by whose codes (``directions.json``)."""
+    accuracies, effects = found["accuracies"], found["effects"]
+    names = [name for name in ("generator", *METHODS) if name in accuracies]
+    rows = []
+    for key, attribute in ATTRIBUTES.items():
+        row = [attribute.label]
+        for name in names:
+            each, moved = accuracies[name][key], effects[name][key][key]["mean"]
+            stands_in = " *" if key in found["replaced"].get(name, []) else ""
+            row.append(
+                f"{100 * each['held_out_accuracy']:.0f} / {100 * each['accuracy_on_the_rest']:.0f} %, "
+                f"r {each['held_out_correlation']:.2f}, moves {moved:+.2f}{stands_in}"
+            )
+        rows.append(row)
+    settings = found["parameters"]
+    notes = [
+        f"InterFaceGAN on {found['count']} renders: an SVM between the {100 * settings['fraction']:g} % of codes with "
+        f"the highest and the lowest value of an attribute, of which {100 * settings['train']:g} % fit it. Accuracy on "
+        "the chosen ones that were held out / on all others (above or below their median: chance is 50 %); r, the "
+        "correlation of position and attribute on both; and how far a unit of strength along the direction moves the "
+        "attribute of the generator's own pictures, in its standard deviations.",
+        "Attributes are measured on the renders, codes are each method's own of the same renders; the generator's are "
+        "those that they were made of. HFGI has e4e's codes, G(w) has FSE's; methods that iterate or optimise edit "
+        "along the generator's directions.",
+    ]
+    if any(found["replaced"].values()):
+        notes.append(
+            f"* fails: below {100 * settings['least_accuracy']:g} % on the others, the method's codes do not hold the "
+            "attribute, and its direction hardly moves it. The generator's codes of the same pictures do, so it is the "
+            "encoder that leaves it out. Edits by this method then go along the generator's direction."
+        )
+    headings = ["Attribute", *(_codes_label(name) for name in names)]
+    return TextTable("boundaries", "Directions, by whose codes they were found on", headings, rows, notes)
+
+
+def _codes_label(name: str) -> str:
+    return "the generator" if name == "generator" else METHODS.get(name, name).partition(",")[0]
+
+
+def effects_table(found: Mapping[str, Any]) -> TextTable:
+    """What each of the generator's directions does to its own pictures; of ``directions.json``."""
+    rows = []
+    for name, effect_of in found["effects"]["generator"].items():
+        order = sorted(effect_of, key=lambda key: -abs(effect_of[key]["mean"]))
+        first = attribute_of(name) if attribute_of(name) in ATTRIBUTES else order[0]
+        second = next(key for key in order if key != first)
+        cells = (f"{ATTRIBUTES[key].label} {_printed_interval(effect_of[key], 2)}" for key in (first, second))
+        rows.append([name, *cells])
+    settings = found["parameters"]
+    notes = [
+        "Change for each unit of strength, in standard deviations of the attribute, with its 95 % interval over "
+        f"{settings['effect_pictures']} pictures that no direction was found on, from strengths of "
+        f"±{settings['effect_strength']:g}. Of InterFaceGAN's directions, the attribute that it was found for; of "
+        "GANSpace's and SeFa's, the one that moves most. Conditional: without what it shares with the normals of all "
+        "other attributes. Early and late: rows of the codes before and after layer K.",
+    ]
+    return TextTable("effects", "What the generator's directions move", ["Direction", "Attribute", "Next"], rows, notes)
+
+
+def direction_tables(places: Places) -> list[TextTable]:
+    """Of what the stage `directions` found; none where it has not run."""
+    path = places.reports / "directions.json"
+    if not path.is_file():
+        return []
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return [boundary_table(found), effects_table(found)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refusal(f"{path} cannot be read ({error!r}); run `python -m pipelines.directions`") from error
+
+
 def text_tables(judgement: Judgement) -> list[TextTable]:
-    """What there is besides the tables of the directions."""
+    """What there is besides the tables of single directions."""
     differences, correlations = masked_differences(judgement), limitation(judgement)
     shares = mixing_shares(judgement)
     tables = [
@@ -507,7 +586,7 @@ def render(places: Places, origin: Mapping[str, Any], *, profile: str = "embedde
         "limitation": limitation(judgement),
         "mixing": mixing_shares(judgement),
     }
-    write_forms(places.reports / TABLE_NAME, results, tables, text_tables(judgement))
+    write_forms(places.reports / TABLE_NAME, results, tables, [*text_tables(judgement), *direction_tables(places)])
     return tables
 
 
@@ -547,8 +626,8 @@ def section(places: Places) -> Section | None:
     introduction = [
         f"{len(told['pictures'])} pictures ({sets}, the first by name) are inverted, and edited by each method in its "
         "own way: FSE by Eq. (1), HFGI by consulting its residual again, the others in W+ alone. Directions are "
-        "InterFaceGAN's, found on each method's own codes of 5,000 renders with measured attributes; strength 1 is one "
-        "standard deviation of these codes.",
+        "InterFaceGAN's, found on each method's own codes of renders with measured attributes, or on the generator's "
+        "where those do not hold the attribute; strength 1 is one standard deviation of these codes.",
         *([f"Not here: {', '.join(left_out)}, which optimise every picture or are not trained."] if left_out else []),
     ]
     methods = ", ".join(LABELS.get(method, method) for method in told["methods"])
@@ -584,13 +663,14 @@ def section(places: Places) -> Section | None:
         for name, texts in shown.items()
         if (places.reports / f"{name}.png").is_file()
     ]
-    return Section("editing", "Editing", introduction, [*tables_of(judgement), *text_tables(judgement)], illustrations)
+    tables: list[Table | TextTable] = [*tables_of(judgement), *text_tables(judgement), *direction_tables(places)]
+    return Section("editing", "Editing", introduction, tables, illustrations)
 
 
-def origin_of(places: Places, profile: Profile, settings: EditSettings, parameters: Mapping[str, Any] | None) -> Any:
+def origin_of(places: Places, profile: Profile, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """Provenance: code, parameters, machine, and the hashes of assets, weights, directions and pictures."""
     inputs = {"assets": profile.assets, "weights": profile.weights, "directions": places.directions}
-    return provenance(inputs | {f"test/{name}": places.test / name for name in settings.pictures}, parameters)
+    return provenance(inputs | {"test": places.test}, parameters)
 
 
 def settings_from(parameters: Mapping[str, Any] | None) -> EditSettings:
@@ -615,6 +695,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, metavar="N", help="only the first N pictures of each set")
     parser.add_argument("--test", type=Path, metavar="DIR", default=Places.test, help="default: %(default)s")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: reports, and data/edits for pictures")
+    parser.add_argument("--render-only", action="store_true", help="tables and figures of what was measured before")
     parser.add_argument("--device", default="cpu", help="where networks run (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.pictures is not None and arguments.pictures < 1:
@@ -629,27 +710,14 @@ def main() -> None:
     places = Places(test=arguments.test, reports=arguments.out or Path("reports"))
     pictures = Path("data/edits") if arguments.out is None else arguments.out / "edits"
     methods = arguments.methods.split(",") if arguments.methods else None
-    tables = run(places, profile, settings, methods=methods, pictures=pictures, parameters=parameters)
+    if not arguments.render_only:
+        edit_measurement.evaluate(places, profile, settings, methods=methods, pictures=pictures)
+    tables = render(places, origin_of(places, profile, parameters), profile=profile.name)
+    illustrate(places, profile, pictures=pictures)
     console = Console()
     for table in tables:
         console.print(table.rich(console.width), "")
     console.print(f"written: {places.reports}/{TABLE_NAME}.{{md,csv,tex,json}} and four figures", style="dim")
-
-
-def run(
-    places: Places,
-    profile: Profile,
-    settings: EditSettings,
-    *,
-    methods: Sequence[str] | None = None,
-    pictures: Path = Path("data/edits"),
-    parameters: Mapping[str, Any] | None = None,
-) -> list[Table]:
-    """Measure, print and draw."""
-    edit_measurement.evaluate(places, profile, settings, methods=methods, pictures=pictures)
-    tables = render(places, origin_of(places, profile, settings, parameters), profile=profile.name)
-    illustrate(places, profile, pictures=pictures)
-    return tables
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Three lines that invert and edit a picture.
 
 >>> from fse import Inverter
->>> inverter = Inverter.load("data/assets", "weights", "fse", directions="directions/fse.safetensors")
+>>> inverter = Inverter.load("data/assets", "weights", "fse", directions="directions/generator.safetensors")
 >>> inverter.invert("data/assets/photographs/astronaut.png", align=True).edit("smile", 2.0).save("smiling.png")
 [PosixPath('smiling.png')]
 """
@@ -102,7 +102,7 @@ class Inverter:
         method : str
             An installed one; ``fse methods`` lists them.
         directions : path, optional
-            A file of directions, found on the method's codes.
+            A file of directions: ``directions/generator.safetensors``, or those found on the method's own codes.
         device : str or torch.device
             Where networks live.
 
@@ -246,9 +246,10 @@ class Inverted:
     ) -> Pictures:
         """Move the codes by ``strength`` along a direction, as the method edits, and render.
 
-        Strength 1 is one standard deviation of the method's codes. Several moves together are a mapping:
+        Strength 1 is one standard deviation of the codes that the direction was found on. Several moves together are
+        a mapping:
 
-        >>> inverter = Inverter.load("data/assets", "weights", "psp", directions="directions/psp.safetensors")
+        >>> inverter = Inverter.load("data/assets", "weights", "psp", directions="directions/generator.safetensors")
         >>> found = inverter.invert("data/assets/photographs/astronaut.png", align=True)
         >>> found.edit({"smile": 2.0, "yaw": -1.0}).save("turned.webp")
         [PosixPath('turned.webp')]

@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from eval.clip_frames import write_aligned
 from eval.profile import Profile
 from eval.talking_faces import HEIGHT, WIDTH, Pose, choose_speakers, talking_frames, talking_path
 from fse.alignment import FaceAligner
 from fse.directions import read_directions
-from fse.pictures import write_picture
 from fse.refusal import exit_on_refusal
-from fse.video.aligned import Coverage, aligned_frames
 from fse.video.clip import ClipWriter, Colour, Frame, Pixels, planes_of
 from fse.video.settings import ClipSettings
 from pipelines.parameters import Clips, read_parameters
@@ -35,25 +34,6 @@ def write_clip(path: Path, frames: list[Pixels], rate: int) -> None:
     with ClipWriter(path, frames[0].shape[1], frames[0].shape[0], Fraction(rate), colour=BT709) as writer:
         for number, pixels in enumerate(frames):
             writer.write(Frame(number, number, 1, planes_of(pixels, BT709), BT709))
-
-
-def read_back(video: Path, name: str, frames: Path, aligner: FaceAligner, settings: ClipSettings) -> dict[str, Any]:
-    """Write the aligned pictures of ``video`` to ``frames/NAME_FFF.png``; what was found is returned for the record."""
-    record: dict[str, Any] = {"frames": [], "times": [], "squares": [], "interpolated": []}
-    coverage = Coverage()
-    for frame in aligned_frames(video, aligner, settings):
-        coverage.add(frame.tracked)
-        if frame.square is None:
-            continue
-        stem = f"{name}_{frame.number:03}"
-        write_picture(frame.picture(settings.resolution), frames / f"{stem}.png")
-        record["frames"].append(stem)
-        record["times"].append(round(frame.time, 6))
-        record["squares"].append([round(float(v), 3) for v in (*frame.square.centre, *frame.square.half)])
-        if frame.interpolated:
-            record["interpolated"].append(stem)
-    gaps = [{"first": gap.first, "last": gap.last, "reason": gap.reason} for gap in coverage.gaps]
-    return record | {"gaps": gaps, "faces": coverage.faces}
 
 
 def make_clips(profile: Profile, directions: Path, parameters: Clips, out: Path) -> None:
@@ -72,7 +52,7 @@ def make_clips(profile: Profile, directions: Path, parameters: Clips, out: Path)
         path = talking_path(parameters.frames, parameters.rate, random, number % 3 == 2)
         video = out / "videos" / f"{name}.mp4"
         write_clip(video, list(talking_frames(generator, speaker, moves, path, random)), parameters.rate)
-        found = read_back(video, name, out / "frames", aligner, settings)
+        found = write_aligned(video, name, out / "frames", aligner, settings)
         extreme = {f"{name}_{i:03}" for i, pose in enumerate(path) if pose.extreme}
         clips[name] = {
             "video": f"videos/{name}.mp4",

@@ -3,6 +3,8 @@
 Fresh renders are measured (:mod:`eval.attributes`) and inverted by every encoder; an SVM finds each attribute's normal
 on that method's own codes (paper, section 5.2). The generator's own codes of the same pictures give the directions of
 the methods that are too slow for thousands of pictures (:func:`eval.contest.directions_of`), and of GANSpace and SeFa.
+They also stand in where a method's codes do not hold an attribute (``directions.least_accuracy``): an edit along noise
+is none. The method's own direction is then kept as ``NAME_own``.
 Pictures, attributes and codes are kept under ``runs``, so that a run that was stopped goes on.
 """
 
@@ -48,7 +50,7 @@ from fse.training import compiled
 from pipelines.parameters import Directions, read_parameters
 
 GENERATOR = "generator"
-CONDITIONAL = "_conditional"
+CONDITIONAL, OWN = "_conditional", "_own"
 MEASURED_BY = ("eval/attributes.py", "fse/alignment.py")
 ENCODED_BY = (
     "baselines/e4e.py",
@@ -123,6 +125,33 @@ def fitted(
     return directions, accuracies
 
 
+def working(
+    own: Iterable[Direction], generators: Iterable[Direction], least_accuracy: float
+) -> tuple[list[Direction], list[str]]:
+    """A method's directions, the generator's in the place of those whose accuracy on the rest is too low.
+
+    Returns
+    -------
+    directions : list of Direction
+        Those replaced are kept as ``NAME_own``.
+    replaced : list of str
+        Attributes.
+    """
+    others = {each.name: each for each in generators}
+    found, replaced = [], []
+    for each in own:
+        accuracy = each.provenance["accuracy_on_the_rest"]
+        if accuracy is not None and accuracy < least_accuracy:
+            why = {"instead_of": each.provenance["codes"], "own_accuracy_on_the_rest": accuracy}
+            stand_in = others[each.name]
+            found.append(replace(stand_in, provenance={**stand_in.provenance, **why}))
+            found.append(replace(each, name=each.name + OWN))
+            replaced.append(each.provenance["attribute"])
+        else:
+            found.append(each)
+    return found, list(dict.fromkeys(replaced))
+
+
 def _correlation(codes: Tensor, normal: Tensor, scores: NDArray[np.float32]) -> float:
     there = np.isfinite(scores)
     return float(np.corrcoef((codes.flatten(1) @ normal.flatten()).numpy()[there], scores[there])[0, 1])
@@ -161,7 +190,7 @@ def effects(
     settings: Directions,
     folder: Path,
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """What each direction does to pictures of the generator that no direction was found on.
+    """What each direction does to pictures of the generator that no direction was found on, whosever codes it is of.
 
     DIRECTION -> ATTRIBUTE -> mean change for each unit of strength, in standard deviations of the attribute over the
     renders, with its 95 % interval over pictures; from the pictures at ``effect_strength`` to both sides.
@@ -179,7 +208,7 @@ def effects(
 
     found = {}
     tried = f"{settings.effect_seed} {settings.effect_pictures} {strength} {_files(MEASURED_BY)}"
-    for direction in tqdm(list(directions), desc="effects of the generator's directions", unit="direction"):
+    for direction in tqdm(list(directions), desc="effects", unit="direction"):
         name = _digest(direction.vector.numpy().tobytes(), tried)
         values = kept(folder / f"{name}.npy", partial(changes, direction.vector)) / deviations
         there = {key: values[np.isfinite(values[:, column]), column] for column, key in enumerate(ATTRIBUTES)}
@@ -252,20 +281,24 @@ def main() -> None:
         folder = made / f"{method}-{_digest(weights, _files(ENCODED_BY))}"
         return torch.from_numpy(in_chunks(folder, settings.count, encode, f"codes of {method}"))
 
-    own = [method for method in ENCODERS if (arguments.weights / f"{method}.safetensors").is_file()]
-    directions, accuracies = {}, {}
-    for source in (GENERATOR, *own):
-        codes = renders.codes if source == GENERATOR else codes_by(source)
-        directions[source], accuracies[source] = fitted(codes, scores, source, settings)
-        if source == GENERATOR:
-            directions[source] += unsupervised(generator, codes, settings)
-            write_directions(arguments.out / f"{source}.safetensors", directions[source])  # effects take a while
-            moved = effects(directions[source], generator, meter, deviations, settings, made / "effects")
-            directions[source] = [
-                replace(each, provenance={**each.provenance, "moves_most": strongest(moved[each.name])})
-                for each in directions[source]
-            ]
-        write_directions(arguments.out / f"{source}.safetensors", directions[source])
+    def tried(directions: Iterable[Direction]) -> dict[str, dict[str, dict[str, float]]]:
+        return effects(directions, generator, meter, deviations, settings, made / "effects")
+
+    own, accuracies = fitted(renders.codes, scores, GENERATOR, settings)
+    own += unsupervised(generator, renders.codes, settings)
+    write_directions(arguments.out / f"{GENERATOR}.safetensors", own)  # effects take a while
+    moved = {GENERATOR: tried(own)}
+    known = [{**each.provenance, "moves_most": strongest(moved[GENERATOR][each.name])} for each in own]
+    generators = [replace(each, provenance=provenance) for each, provenance in zip(own, known, strict=True)]
+    write_directions(arguments.out / f"{GENERATOR}.safetensors", generators)
+
+    found, replaced = {GENERATOR: accuracies}, {}
+    for method in ENCODERS:
+        if (arguments.weights / f"{method}.safetensors").is_file():
+            own, found[method] = fitted(codes_by(method), scores, method, settings)
+            moved[method] = tried(each for each in own if each.name in ATTRIBUTES)
+            directions, replaced[method] = working(own, generators, settings.least_accuracy)
+            write_directions(arguments.out / f"{method}.safetensors", directions)
 
     report = {
         "attributes": {
@@ -281,10 +314,11 @@ def main() -> None:
         "correlations": np.corrcoef(scores[np.isfinite(scores).all(1)].T).round(3).tolist(),
         "count": settings.count,
         "parameters": settings.model_dump(mode="json"),
-        "accuracies": accuracies,
+        "accuracies": found,
+        "replaced": replaced,
         "edits_along": {method: directions_of(method) for method in METHODS},
         "effects": moved,
-        "moves_most": {name: strongest(effect) for name, effect in moved.items()},
+        "moves_most": {name: strongest(effect) for name, effect in moved[GENERATOR].items()},
     }
     arguments.reports.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, sort_keys=True, allow_nan=False)

@@ -216,6 +216,7 @@ class Directions(Section):
     train: Annotated[float, Field(gt=0, lt=1)]
     cost: Positive
     svm_seed: Seed
+    least_accuracy: Fraction
     batch: Count
     components: Count
     effect_seed: Seed
@@ -227,13 +228,13 @@ class Editing(Section):
     """Edits and their measurement, :mod:`eval.edit_measurement`."""
 
     pictures: Annotated[dict[str, Count], Field(min_length=1)]
-    directions: Annotated[list[str], Field(min_length=1)]
-    strengths: Annotated[list[float], Field(min_length=1)]
+    directions: Annotated[tuple[str, ...], Field(min_length=1)]
+    strengths: Annotated[tuple[float, ...], Field(min_length=1)]
     change: Positive
     consistency_strength: float
     shown: Count
     pairs: Count
-    left_out: list[str]
+    left_out: tuple[str, ...]
     batch: Count
 
     @model_validator(mode="after")

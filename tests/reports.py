@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import pytest
@@ -94,6 +95,12 @@ def chapters(root: Path) -> list[Chapter]:
     Image.new("RGB", (120, 60), "navy").save(root / "figure.png", dpi=(100, 100))
     frames = [Image.new("RGB", (48, 48), (40 * i, 90, 200 - 20 * i)) for i in range(6)]
     frames[0].save(root / "clip.webp", save_all=True, append_images=frames[1:], duration=80, loop=0)
+    with av.open(str(root / "film.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=12, options={"threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = 48, 48, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+        container.mux(stream.encode())
     section = Section(
         "extra",
         "A section of a colleague's",
@@ -102,6 +109,7 @@ def chapters(root: Path) -> list[Chapter]:
         [
             Illustration(root / "figure.png", "A figure.", "a dark rectangle"),
             Illustration(root / "clip.webp", "A clip.", "a square that changes its colour"),
+            Illustration(root / "film.mp4", "A film.", "the same square in a video"),
             Illustration(root / "absent.png", "A figure that was not made.", "nothing"),
         ],
     )

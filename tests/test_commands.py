@@ -49,7 +49,7 @@ def faces(assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def inverter(assets: Path, weights: Path) -> Inverter:
     """What the command should load."""
-    return Inverter.load(assets, weights, "fse", directions=ROOT / "directions/fse.safetensors")
+    return Inverter.load(assets, weights, "fse", directions=ROOT / "directions/generator.safetensors")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class TestHelp:
         said = fse(command, "--help")
         assert said.code == 0
         assert f"usage: fse {command}" in said.out
-        assert command in ("methods", "directions") or f"examples:\n  fse {command} " in said.out
+        assert command == "methods" or f"examples:\n  fse {command}" in said.out
 
     def test_examples_can_be_typed(self) -> None:
         """Every line of an example is understood."""
@@ -149,7 +149,7 @@ class TestInvert:
         assert names(tmp_path / "out") == ["astronaut.png", "t1_0.png"]
         assert same(tmp_path / "out/t1_0.png", inverter.invert(faces / "t1_0.png").pictures[0])
 
-    @pytest.mark.parametrize("target", ["a.png", "a.JPG", "a.jpeg", "a.webp"])
+    @pytest.mark.parametrize("target", ["a.png", "a.JPG", "a.webp"])
     def test_suffix_chooses_the_format(self, fse: Call, faces: Path, tmp_path: Path, target: str) -> None:
         said = fse("invert", faces / "t1_0.png", tmp_path / "new" / target, "--method", "psp")
         assert (said.code, said.out) == (0, f"written: {tmp_path / 'new' / target}\n")
@@ -211,6 +211,15 @@ class TestEdit:
         assert (said.code, said.out) == (0, f"written: 2 pictures in {tmp_path}\n")
         still, moved = (open_picture(tmp_path / f"a_smile_{strength}.png") for strength in (0, 2))
         assert np.abs(np.asarray(still, int) - np.asarray(moved, int)).mean() > 0.5
+
+    def test_along_the_method_s_own_directions(
+        self, fse: Call, faces: Path, inverter: Inverter, tmp_path: Path
+    ) -> None:
+        own = ROOT / "directions/fse.safetensors"
+        for number, whose in enumerate(("fse_w", own)):
+            out = tmp_path / f"{number}.png"
+            assert fse("edit", faces / "t1_0.png", out, "--direction", "yaw", "--directions", whose).code == 0
+            assert same(out, inverter.invert(faces / "t1_0.png").edit(read_directions(own)["yaw"], 2)[0])
 
     def test_several_directions_and_a_strip(self, fse: Call, faces: Path, inverter: Inverter, tmp_path: Path) -> None:
         moves = ("--direction", "smile,yaw", "--strength", "-2", "2")
@@ -288,16 +297,16 @@ def frames(path: Path) -> int:
 class TestVideo:
     def test_edit(self, fse: Call, assets: Path, tmp_path: Path) -> None:
         face = open_picture(assets / "photographs/astronaut.png").crop((60, 0, 380, 320))
-        source = clip(tmp_path / "in.mp4", [face.rotate(angle) for angle in (0, 1, 2)])
+        source = clip(tmp_path / "in.mp4", [face.rotate(angle) for angle in (0, 1)])
         said = fse("video", source, tmp_path / "out.mp4", "--direction", "smile", "--strength", "2")
         assert said.code == 0, said.err
-        assert said.out.startswith(f"written: {tmp_path / 'out.mp4'}\n  3 of 3 frames edited, 320 x 320 pixels at 24")
-        assert frames(tmp_path / "out.mp4") == 3
+        assert said.out.startswith(f"written: {tmp_path / 'out.mp4'}\n  2 of 2 frames edited, 320 x 320 pixels at 24")
+        assert frames(tmp_path / "out.mp4") == 2
         said = fse("video", source, tmp_path / "out.mp4")
         assert re.fullmatch(r"error: .*out\.mp4 exists: say --overwrite, or choose another file", said.error)
         said = fse("video", source, source, "--overwrite")
         assert said.code == 2
-        assert frames(source) == 3
+        assert frames(source) == 2
 
     def test_refusals(self, fse: Call, tmp_path: Path) -> None:
         grey = clip(tmp_path / "grey.mp4", [Image.new("RGB", (320, 240), "grey")] * 3)
@@ -334,11 +343,12 @@ REFUSED = {
     "invert grey.png out.png --save-latents x.bin": r"latents are written to a \.safetensors file or to a folder, .*",
     "edit grey.png out.png --direction grin": r"there is no direction 'grin'; known are .*smile.*",
     "edit grey.png out.png --direction smile --strength 1e30": r"with the strength 1e\+30 no picture comes out; .*",
-    "edit grey.png out.png --direction smile --method psp --home weightless": r"there are no directions weightless/.*",
+    "edit grey.png out.png --direction smile --directions fes": r"there are no directions of 'fes'; name generator, .*",
+    "edit grey.png out.png --direction smile --home weightless": r"there are no directions weightless/.*",
     "edit none.safetensors out.png --direction smile": r"there is no picture and no folder none\.safetensors; .*",
     "mix grey.png none.png out.png": r"there is no picture and no folder none\.png; check the name",
     "mix grey.png grey.png out.png --both": r"with --both there are several results, and out\.png is one file: .*",
-    "directions --method restyle_psp --home weightless": r"there are no directions weightless/.*",
+    "directions fse --home weightless": r"there are no directions weightless/.*",
 }
 
 MISTYPED = {
@@ -460,10 +470,11 @@ class TestLists:
             assert re.search(rf"^{name} ", said.out, re.MULTILINE)
         assert re.search(r"^fse +FSE, G\(F, w\) +ready *$", said.out, re.MULTILINE)
 
-    def test_directions(self, fse: Call) -> None:
-        said = fse("directions", "--method", "fse")
+    @pytest.mark.parametrize("whose", ["generator", "fse"])
+    def test_directions(self, fse: Call, whose: str) -> None:
+        said = fse("directions", whose)
         assert said.code == 0
-        known = read_directions(ROOT / "directions/fse.safetensors")
+        known = read_directions(ROOT / f"directions/{whose}.safetensors")
         for direction in known.values():
             assert re.search(rf"^{direction.name} ", said.out, re.MULTILINE)
         accuracy = 100 * known["smile"].provenance["held_out_accuracy"]

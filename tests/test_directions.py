@@ -13,6 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.svm import SVC
 from torch import Tensor
 
+from eval.attributes import ATTRIBUTES
 from fse.checkpoints.safetensors_file import write_tensors
 from fse.directions import (
     Direction,
@@ -28,6 +29,8 @@ from fse.directions import (
 from fse.generators.style_generator import StyleGenerator
 from fse.latents import sample_z
 from fse.refusal import Refusal
+from pipelines.directions import fitted, in_chunks, working
+from pipelines.parameters import read_parameters
 from tests.test_generator_contract import ADAPTERS, small
 from tests.tiny import tiny_generator
 
@@ -227,3 +230,58 @@ def test_files_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         write_tensors(path, tensors, header)
         with pytest.raises(Refusal, match=reason):
             read_directions(path, generator)
+
+
+def test_directions_of_a_methods_codes() -> None:
+    """Two an attribute, with what is known of each; conditional ones at right angles to the normals of the others."""
+    settings = read_parameters().directions
+    random = torch.Generator().manual_seed(0)
+    codes = torch.randn(1500, N, D, generator=random)
+    normals = torch.linalg.qr(torch.randn(N * D, len(ATTRIBUTES), generator=random))[0].T
+    scores = (codes.flatten(1) @ normals.T).numpy() * 3
+    scores[:20, 0] = np.nan
+    directions, accuracies = fitted(codes, scores, "psp", settings)
+    names = [direction.name for direction in directions]
+    assert names == [name for key in ATTRIBUTES for name in (key, f"{key}_conditional")]
+    found = {direction.name: direction for direction in directions}
+    for key, normal in zip(ATTRIBUTES, normals, strict=True):
+        assert cosine(found[key].vector, normal) > 0.8
+        assert found[key].provenance["codes"] == "psp"
+        assert found[key].provenance["attribute_standard_deviation"] == pytest.approx(3, rel=0.1)
+        others = [found[other].vector for other in ATTRIBUTES if other != key]
+        assert max(abs(cosine(found[f"{key}_conditional"].vector, other)) for other in others) < 1e-5
+        assert accuracies[key]["held_out_correlation"] > 0.7
+        assert accuracies[key]["conditional_correlation"] > 0.7
+
+
+def test_what_codes_do_not_hold_is_edited_along_the_generators_direction() -> None:
+    def direction(name: str, codes: str, accuracy: float, value: float) -> Direction:
+        known = {"codes": codes, "accuracy_on_the_rest": accuracy, "attribute": name.partition("_")[0]}
+        return Direction(name, torch.full((2, 4), value), known)
+
+    own = [direction("yaw", "fse", 0.8, 1.0), direction("smile", "fse", 0.55, 2.0)]
+    generators = [direction("yaw", "generator", 0.9, 3.0), direction("smile", "generator", 0.8, 4.0)]
+    found, replaced = working(own, generators, 0.65)
+    by_name = {each.name: each for each in found}
+    assert list(by_name) == ["yaw", "smile", "smile_own"]
+    assert replaced == ["smile"]
+    assert [each.vector[0, 0].item() for each in found] == [1.0, 4.0, 2.0]
+    assert by_name["smile"].provenance["codes"] == "generator"
+    assert by_name["smile"].provenance["instead_of"] == "fse"
+    assert by_name["smile_own"].provenance["codes"] == "fse"
+
+
+def test_chunks_that_are_there_are_not_made_again(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make(places: range) -> np.ndarray:
+        made.append(places[0])
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return np.array(places, np.float32)[:, None]
+
+    with pytest.raises(KeyboardInterrupt):
+        in_chunks(tmp_path, 70, make, "test")
+    found = in_chunks(tmp_path, 70, make, "test")
+    assert made == [0, 32, 32, 64]
+    assert found[:, 0].tolist() == list(range(70))

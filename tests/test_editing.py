@@ -256,7 +256,7 @@ def places(assets: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory
     MeanDescriptor(np.full(128, 0.02), count=1).write(root / "test/mean_descriptor.json")
     generator = Profile(assets, weights).generator()
     codes = generator.map(sample_z(5, 32))
-    known = {"attribute_standard_deviation": 0.2}
+    known = {"attribute_standard_deviation": 0.2, "codes": "psp"}
     found = [scaled(key, codes[0] - codes[1], codes, known) for key in ATTRIBUTES]
     for name in ("fse", "psp"):
         write_directions(root / f"directions/{name}.safetensors", found)
@@ -280,10 +280,13 @@ def measured(places: Places, assets: Path, weights: Path) -> Places:
         patch.setattr(Editing, "measure", counted)
         for _ in range(2):
             try:
-                editing.run(places, profile, settings_for(), methods=["psp", "fse_w", "fse", MASKED], pictures=pictures)
+                methods = ["psp", "fse_w", "fse", MASKED]
+                edit_measurement.evaluate(places, profile, settings_for(), methods=methods, pictures=pictures)
             except KeyboardInterrupt:
                 assert (places.measurements / ".parts").is_dir()
     assert calls == ["psp", "fse_w", "fse_w", "fse", MASKED]
+    editing.render(places, editing.origin_of(places, profile, None))
+    editing.illustrate(places, profile, pictures=pictures)
     return places
 
 
@@ -318,6 +321,7 @@ def test_tables_figures_and_section_are_made(measured: Places) -> None:
     for name in ("figure_editing", "figure7", "figure8", "figure_limitation"):
         for suffix in ("png", "pdf"):
             assert (measured.reports / f"{name}.{suffix}").stat().st_size > 1000
+    assert "codes: those of pSp for pSp, FSE" in (measured.reports / "editing.md").read_text()
     found = section(measured)
     assert found is not None
     assert len(found.illustrations) == 4

@@ -79,8 +79,6 @@ def write_video(
                 if matrix is not None:
                     stream.codec_context.colorspace, stream.codec_context.color_primaries = matrix, matrix
                     stream.codec_context.color_trc, stream.codec_context.color_range = transfer, 2 if full else 1
-                if turn is not None:
-                    stream.set_display_rotation(turn[0], hflip=turn[1], vflip=turn[2])
                 sound: Any = file.add_stream(audio, rate=48000, bit_rate=64000) if audio else None
             if matrix is None:
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
@@ -93,7 +91,22 @@ def write_video(
         file.mux(stream.encode(None))
         if sound is not None:
             write_sound(file, sound, seconds)
+    if turn is not None:
+        turn_mp4(path, *turn)
     return path
+
+
+def turn_mp4(path: Path, degrees: float, hflip: bool, vflip: bool) -> None:
+    """Write a display matrix into an MP4's track header (ISO/IEC 14496-12, 8.3.2): turned counter-clockwise, then
+    mirrored."""
+    angle = np.deg2rad(degrees)
+    x, y = -1 if hflip else 1, -1 if vflip else 1
+    turned = [[x * np.cos(angle), -y * np.sin(angle)], [x * np.sin(angle), y * np.cos(angle)]]
+    (a, b), (c, d) = np.rint(np.array(turned) * 65536).astype(int)
+    content = bytearray(path.read_bytes())
+    begin = content.index(b"tkhd") + 4 + 4 + 20 + 8 + 8
+    content[begin : begin + 36] = np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30]).astype(">i4").tobytes()
+    path.write_bytes(bytes(content))
 
 
 def write_sound(file: Any, stream: Any, seconds: float) -> None:

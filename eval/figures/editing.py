@@ -17,10 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eval.attributes import ATTRIBUTES
+from eval.edit_measurement import MASKED, attribute_of
 from eval.figures.panel import LINE, MINUTE, above, below, blank, place, read_array, shortened, show
 from eval.figures.style import COLUMN, SMALLEST, STYLE, colours, line
 
-PLAIN, MASKED = "fse", "fse_masked"
+PLAIN = "fse"
 MARGIN = 0.16  # inches: a label on its side
 HEADING = 0.16
 PANEL = 1.75  # inches: height of a panel of curves
@@ -28,10 +29,6 @@ GRAPHS = 1.95  # inches: height of the upper half of the figure of the limitatio
 
 Curves = Mapping[str, Mapping[str, Mapping[float, Mapping[str, Any]]]]
 """DIRECTION -> METHOD -> STRENGTH -> MEASURE -> cell with ``mean``, ``low`` and ``high``."""
-
-
-def attribute_of(direction: str) -> str:
-    return direction.removesuffix("_conditional")
 
 
 def curves(values: Curves, labels: Mapping[str, str], directions: Mapping[str, str]) -> Figure:

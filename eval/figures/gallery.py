@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from eval.attributes import ATTRIBUTES
-from eval.contest import directions_of
 from eval.figures.panel import LINE, MINUTE, above, blank, place, show
 from eval.figures.style import STYLE
 from fse.api import Inverted, Inverter, Pictures
@@ -104,7 +103,7 @@ def main() -> None:
     parser.add_argument("--renders", type=Path, default=Path("data/test/renders"))
     parser.add_argument("--out", type=Path, default=Path("docs/gallery"))
     arguments = parser.parse_args()
-    directions = arguments.directions / f"{directions_of('fse')}.safetensors"
+    directions = arguments.directions / "generator.safetensors"  # as the command takes them
     inverter = Inverter.load(arguments.assets, arguments.weights, "fse", directions=directions)
     fresh, test = fresh_renders(inverter.generator, 4), list_pictures(arguments.renders)[:4]
 

@@ -24,7 +24,7 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -39,13 +39,10 @@ CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 # Demuxers that may open a file. FFmpeg would also take playlists, which name other files, single pictures and text.
 _READABLE = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,mxf,nut,ivf,dv,h264,hevc,obu,m4v,yuv4mpegpipe"
 
-_MATRICES = {  # of ISO/IEC 23091-2, which files carry -> swscale's
-    1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601, 7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-}  # fmt: skip
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}  # of ISO/IEC 23091-2, which files carry -> swscale's number
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics
 _UNSPECIFIED = 2
-_EXACT = int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT)
+_EXACT = 0x4 | 0x2000 | 0x40000 | 0x80000  # swscale's bicubic, full chroma, accurate rounding, the same bits everywhere
 
 
 @dataclass(frozen=True)
@@ -60,10 +57,10 @@ class Colour:
     transfer: int = _UNSPECIFIED
     full: bool = False
 
-    def swscale(self, height: int) -> tuple[Colorspace, ColorRange]:
+    def swscale(self, height: int) -> tuple[int, ColorRange]:
         """Matrix and range; a matrix that the file leaves open is BT.709 from 720 rows on, else BT.601, as players
         take it."""
-        matrix = _MATRICES.get(self.matrix, Colorspace.ITU709 if height >= 720 else Colorspace.ITU601)
+        matrix = _MATRICES.get(self.matrix, 1 if height >= 720 else 5)
         return matrix, ColorRange.JPEG if self.full else ColorRange.MPEG
 
 

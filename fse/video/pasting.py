@@ -27,7 +27,10 @@ BORDER = 0.1
 
 JAW, BROWS = slice(0, 17), slice(17, 27)
 
-FOREHEAD = 0.6
+SMALLEST = 8
+"""Pixels that an area must have in width and height to be blended; OpenCV fails on a few."""
+
+FOREHEAD = 0.4
 """How far the face mask goes above the brows, in distances from eyes to mouth: to about where hair or a hat begins."""
 
 
@@ -119,9 +122,9 @@ def _poisson(above: Pixels, below: Pixels, inside: NDArray[np.bool_]) -> tuple[P
     """The blended pixels, and which of them are to be used."""
     inside[[0, 1, -2, -1]] = False  # boundary values come from around the area
     inside[:, [0, 1, -2, -1]] = False
-    if not inside.any():
-        return below, inside
     left, top, width, height = cv2.boundingRect(inside.astype(np.uint8))
+    if min(width, height) < SMALLEST:
+        return below, np.zeros_like(inside)
     # OpenCV centres the area's bounding box on the point.
     centre = (left + width // 2, top + height // 2)
     blended = cv2.seamlessClone(above, below, inside.astype(np.uint8) * 255, centre, cv2.NORMAL_CLONE)
