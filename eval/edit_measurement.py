@@ -266,7 +266,7 @@ def _basis(method: str, profile: Profile, sources: Sources, settings: EditSettin
     files = [
         *profile.weights_of(trained_as(method)),
         places.test / MEAN_DESCRIPTOR,
-        *map(Path(__file__).with_name, LOOKS),
+        *(Path(__file__).parent / name for name in LOOKS),
     ]
     content = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     asked = json.dumps([settings.strengths, settings.consistency_strength, sorted(sources.shown)], default=list)

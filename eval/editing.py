@@ -510,9 +510,10 @@ def boundary_table(found: Mapping[str, Any]) -> TextTable:
     ]
     if any(found["replaced"].values()):
         notes.append(
-            f"* fails: below {100 * settings['least_accuracy']:g} % on the others, the method's codes do not hold the "
-            "attribute, and its direction hardly moves it. The generator's codes of the same pictures do, so it is the "
-            "encoder that leaves it out. Edits by this method then go along the generator's direction."
+            f"* fails: it moves the attribute less than {settings['least_effect']:g} times as far as the generator's "
+            "direction, along which edits by this method then go. Where the accuracy is near chance too, the encoder "
+            "leaves the attribute out of its codes; where it is high, the codes tell the attribute in a way that the "
+            "generator does not follow, as the codes of an encoder fill other directions than W does."
         )
     headings = ["Attribute", *(_codes_label(name) for name in names)]
     return TextTable("boundaries", "Directions, by whose codes they were found on", headings, rows, notes)

@@ -1,9 +1,9 @@
 """RAVDESS, the talking faces of Table 2 in the ``paper`` profile: which clips, and their frames.
 
 Livingstone and Russo, "The Ryerson Audio-Visual Database of Emotional Speech and Song", PLoS ONE 13(5), 2018; the
-official archives of Zenodo's record 1188976, ``Video_Speech_Actor_NN.zip`` and ``Video_Song_Actor_NN.zip``, read in
-place (protocol.md, section 7). The paper draws 120 videos and does not say which. Here they are drawn by a seed, evenly
-over the actors, and the list is written down.
+official archives of Zenodo's record 1188976 (CC BY-NC-SA 4.0), ``Video_Speech_Actor_NN.zip`` and
+``Video_Song_Actor_NN.zip``, read in place (protocol.md, section 7). The paper draws 120 videos and does not say which.
+Here they are drawn by a seed, evenly over the actors, and the list is written down.
 
 ``python -m eval.ravdess ARCHIVES --out data/ravdess`` draws, cuts the faces out and writes what
 :func:`eval.clips.read_clips` reads.

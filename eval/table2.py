@@ -13,7 +13,7 @@ serve the pipeline. Stopped, it goes on where it was when it is called again.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ from fse.device import usable_device
 from fse.refusal import Refusal, exit_on_refusal
 
 TITLE = "Rendered talking-face clips"
-DECIMALS = {"psnr": 2, "mse": 4, "id_same": 2, "added_jitter": 2}  # the others have 3
+DECIMALS = {"psnr": 2, "mse": 4, "id_same": 2, "added_jitter": 2, "motion_followed": 2}  # the others have 3
 OWN_JITTER = "landmark_jitter"
 """A temporal column that is no contest: it has no better and worse."""
 
@@ -63,6 +63,10 @@ DEFINITIONS = {
     "added_jitter": (
         "Added jitter: mean of |d_t+1 - 2 d_t + d_t-1| over 68 dlib landmarks, d = reconstruction's minus source's, in "
         "percent of the distance between the eyes. The predictor's noise alone makes 0.6 to 0.8 %."
+    ),
+    "motion_followed": (
+        "Motion followed: 1 - sum |d_t+1 - d_t|^2 / sum |x_t+1 - x_t|^2, x = the source's landmarks. 1 is all of the "
+        "source's motion, 0 a face at rest."
     ),
     "tlp": (
         "tLP (Chu et al., 2020): mean of |LP(x_t, x_t+1) - LP(y_t, y_t+1)| over consecutive frames of source x and "
@@ -173,10 +177,8 @@ def illustrate(places: Places, *, resolution: int = 256, frames: int | None = No
     results, rows = measurement.read(FRAMES, places.measurements)
     measured = set(rows["picture"])
     clips = [clip for clip in read_clips(places.clips, frames=frames) if measured & {p.stem for p in clip.frames}]
-    methods = [method for method in METHODS if method in results.methods]
-    methods = [*(method for method in results.methods if method not in METHODS), *methods]
-    folders = {method: places.clip_inversions / method for method in methods}
-    labels = {method: METHODS.get(method, method) for method in methods}
+    labels = _in_order(results.methods)
+    folders = {method: places.clip_inversions / method for method in labels}
     first = clip_with_extremes(clips)
     metrics = {key: printed for key, printed in FIGURE_METRICS.items() if key in rows}
     save(filmstrip(first, folders, labels, rows, metrics, resolution=resolution), places.reports / f"{FIGURE}.png")
@@ -209,7 +211,7 @@ def tables_of(judgement: Judgement) -> list[Table]:
             Row(SOURCE, "Source", {key: estimate(cell) for key, cell in judgement.source.items()}, reference=True)
         ],
         metric_notes=lambda metric: [DEFINITIONS[metric]] if metric in DEFINITIONS else [],
-        notes=[*pairs, *_own_jitter(judgement)],
+        notes=[*pairs, *_distances_from_1(judgement), *_own_jitter(judgement)],
         wording=CLIPS,
     )
     return [per_frame, stability]
@@ -234,8 +236,8 @@ def _notes_on_frames(counts: Mapping[str, Any]) -> list[str]:
     length = counts["fewest"] if counts["fewest"] == counts["most"] else f"{counts['fewest']} to {counts['most']}"
     notes = [
         f"Means over clips of means over the last {length} frames of a clip; aligned crops of 256 px, as read back "
-        "from H.264. The clips are rendered by the generator that the methods invert, along paths of its codes: an "
-        "easier task than a filmed face."
+        "from H.264. The clips are no filmed faces: the generator that the methods invert rendered them, along paths "
+        "of its codes, before a background that stays."
     ]
     if counts["interpolated"] or counts["without_crop"]:
         notes.append(
@@ -262,15 +264,34 @@ def _pairs_used(judgement: Judgement) -> list[str]:
     return notes
 
 
+def _distances_from_1(judgement: Judgement) -> list[str]:
+    """Of the relative identities, which exceed 1 where a face moves less than the source does."""
+    notes = []
+    for metric in ("tl_id", "tg_id"):
+        if metric in judgement.clips:
+            apart = (judgement.clips[metric] - 1).abs().groupby(judgement.clips["method"]).mean()
+            means = ", ".join(f"{label} {apart[method]:.3f}" for method, label in _in_order(apart.index).items())
+            notes.append(f"Mean distance of {judgement.over_time.results.metrics[metric]['label']} from 1: {means}.")
+    return notes
+
+
+def _in_order(methods: Iterable[str]) -> dict[str, str]:
+    """METHOD -> its name in print, in the order of the rows, without the source."""
+    known = set(methods) - {SOURCE}
+    return {
+        method: METHODS.get(method, method) for method in [*sorted(known - set(METHODS)), *METHODS] if method in known
+    }
+
+
 def _own_jitter(judgement: Judgement) -> list[str]:
     """The plain second differences, which are motion and noise as well."""
     if OWN_JITTER not in judgement.clips:
         return []
     own = judgement.clips.groupby("method")[OWN_JITTER].mean()
-    said = [f"{METHODS.get(m, m)} {own[m]:.2f}" for m in [*METHODS, *own.index] if m in own.index and m != SOURCE]
+    said = [f"{label} {own[method]:.2f}" for method, label in _in_order(own.index).items()]
     return [
         f"The same second differences of the landmarks alone, which are motion, trembling and noise together: source "
-        f"{own[SOURCE]:.2f} %; {', '.join(dict.fromkeys(said))} %."
+        f"{own[SOURCE]:.2f} %; {', '.join(said)} %."
     ]
 
 
@@ -282,14 +303,12 @@ def _extreme_poses(judgement: Judgement) -> TextTable | None:
     if frames.empty:
         return None
     metrics = {key: judgement.of_frames.results.metrics[key] for key in ("psnr", "st_lpips", "id") if key in frames}
-    shown = [method for method in METHODS if method in judgement.of_frames.results.methods]
-    shown += [method for method in judgement.of_frames.results.methods if method not in METHODS]
     rows = []
-    for method in shown:
+    for method, label in _in_order(judgement.of_frames.results.methods).items():
         of_one = frames[frames["method"] == method]
         if of_one.empty:
             continue
-        row = [METHODS.get(method, method)]
+        row = [label]
         for key in metrics:
             values = of_one.groupby([EXTREME, "clip"])[key].mean().groupby(EXTREME).mean()
             row += [_printed(values.get(extreme), DECIMALS.get(key, 3)) for extreme in (False, True)]
@@ -325,7 +344,7 @@ def section(places: Places) -> Section | None:
                 "Frames of a clip, the source above, each method's below.",
             )
         )
-    labels = [METHODS.get(method, method) for method in METHODS if method in judgement.of_frames.results.methods]
+    labels = list(_in_order(judgement.of_frames.results.methods).values())
     for path in sorted((places.reports / "clips").glob("*.webp")):
         illustrations.append(
             Illustration(

@@ -3,8 +3,9 @@
 Fresh renders are measured (:mod:`eval.attributes`) and inverted by every encoder; an SVM finds each attribute's normal
 on that method's own codes (paper, section 5.2). The generator's own codes of the same pictures give the directions of
 the methods that are too slow for thousands of pictures (:func:`eval.contest.directions_of`), and of GANSpace and SeFa.
-They also stand in where a method's codes do not hold an attribute (``directions.least_accuracy``): an edit along noise
-is none. The method's own direction is then kept as ``NAME_own``.
+They also stand in where a method's own direction hardly moves its attribute (``directions.least_effect``): codes can
+tell an attribute, and an SVM read it from them, without the generator following when they are moved along its normal.
+The method's own direction is then kept as ``NAME_own``.
 Pictures, attributes and codes are kept under ``runs``, so that a run that was stopped goes on.
 """
 
@@ -126,9 +127,19 @@ def fitted(
 
 
 def working(
-    own: Iterable[Direction], generators: Iterable[Direction], least_accuracy: float
+    own: Iterable[Direction],
+    generators: Iterable[Direction],
+    gains: Mapping[str, tuple[float, float]],
+    least_effect: float,
 ) -> tuple[list[Direction], list[str]]:
-    """A method's directions, the generator's in the place of those whose accuracy on the rest is too low.
+    """A method's directions, the generator's in the place of those that move their attribute too little.
+
+    Parameters
+    ----------
+    gains : mapping
+        ATTRIBUTE -> how far a unit of strength along the method's own direction, and along the generator's, moves it.
+    least_effect : float
+        The former over the latter, from which on the method's own one stands.
 
     Returns
     -------
@@ -140,9 +151,9 @@ def working(
     others = {each.name: each for each in generators}
     found, replaced = [], []
     for each in own:
-        accuracy = each.provenance["accuracy_on_the_rest"]
-        if accuracy is not None and accuracy < least_accuracy:
-            why = {"instead_of": each.provenance["codes"], "own_accuracy_on_the_rest": accuracy}
+        gain, wanted = gains[each.provenance["attribute"]]
+        if gain < least_effect * wanted:
+            why = {"instead_of": each.provenance["codes"], "gain": wanted, "gain_of_own": gain}
             stand_in = others[each.name]
             found.append(replace(stand_in, provenance={**stand_in.provenance, **why}))
             found.append(replace(each, name=each.name + OWN))
@@ -297,7 +308,8 @@ def main() -> None:
         if (arguments.weights / f"{method}.safetensors").is_file():
             own, found[method] = fitted(codes_by(method), scores, method, settings)
             moved[method] = tried(each for each in own if each.name in ATTRIBUTES)
-            directions, replaced[method] = working(own, generators, settings.least_accuracy)
+            gains = {key: (moved[method][key][key]["mean"], moved[GENERATOR][key][key]["mean"]) for key in ATTRIBUTES}
+            directions, replaced[method] = working(own, generators, gains, settings.least_effect)
             write_directions(arguments.out / f"{method}.safetensors", directions)
 
     report = {

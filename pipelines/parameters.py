@@ -216,7 +216,7 @@ class Directions(Section):
     train: Annotated[float, Field(gt=0, lt=1)]
     cost: Positive
     svm_seed: Seed
-    least_accuracy: Fraction
+    least_effect: Weight
     batch: Count
     components: Count
     effect_seed: Seed

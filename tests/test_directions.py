@@ -254,14 +254,13 @@ def test_directions_of_a_methods_codes() -> None:
         assert accuracies[key]["conditional_correlation"] > 0.7
 
 
-def test_what_codes_do_not_hold_is_edited_along_the_generators_direction() -> None:
-    def direction(name: str, codes: str, accuracy: float, value: float) -> Direction:
-        known = {"codes": codes, "accuracy_on_the_rest": accuracy, "attribute": name.partition("_")[0]}
-        return Direction(name, torch.full((2, 4), value), known)
+def test_what_a_direction_does_not_move_is_edited_along_the_generators_direction() -> None:
+    def direction(name: str, codes: str, value: float) -> Direction:
+        return Direction(name, torch.full((2, 4), value), {"codes": codes, "attribute": name})
 
-    own = [direction("yaw", "fse", 0.8, 1.0), direction("smile", "fse", 0.55, 2.0)]
-    generators = [direction("yaw", "generator", 0.9, 3.0), direction("smile", "generator", 0.8, 4.0)]
-    found, replaced = working(own, generators, 0.65)
+    own = [direction("yaw", "fse", 1.0), direction("smile", "fse", 2.0)]
+    generators = [direction("yaw", "generator", 3.0), direction("smile", "generator", 4.0)]
+    found, replaced = working(own, generators, {"yaw": (0.8, 0.9), "smile": (-0.9, 0.8)}, 0.7)
     by_name = {each.name: each for each in found}
     assert list(by_name) == ["yaw", "smile", "smile_own"]
     assert replaced == ["smile"]

@@ -21,7 +21,7 @@ from eval.metrics.clip_metric import Clip, ClipMetric
 from eval.metrics.clip_suite import SOURCE, ClipSuite, build_clip_suite
 from eval.metrics.identity import Descriptor, FaceDescriptor, MeanDescriptor, pixels_of
 from eval.metrics.identity_stability import LEAST, GlobalIdentity, LocalIdentity, LowestIdentity
-from eval.metrics.landmark_jitter import AddedJitter, added_jitter, landmark_jitter
+from eval.metrics.landmark_jitter import AddedJitter, added_jitter, landmark_jitter, motion_followed
 from eval.metrics.perceptual_change import PerceptualChange
 from eval.metrics.shared import Memory, SharedFaces, SharedSTLPIPS
 from eval.metrics.warping import WarpingError, optical_flow, pulled_back, visible, warping_error
@@ -68,7 +68,7 @@ def test_a_source_against_itself_is_ideal(suite: ClipSuite, source: Clip) -> Non
         row = clips.rows["00", method]
         assert row["status"] == "ok"
         assert (row["tl_id"], row["tg_id"], row["id_lowest"]) == pytest.approx((1, 1, 1), abs=1e-9)
-        assert (row["added_jitter"], row["tlp"]) == (0, 0)
+        assert (row["added_jitter"], row["tlp"], row["motion_followed"]) == (0, 0, 1)
         assert 0 < float(row["warping_error"]) < 0.3  # nothing but the flow's own error
         counts = {key: row[f"{key}_used"] for key in ("tl_id", "tg_id", "id_lowest", "added_jitter")}
         assert counts == {"tl_id": T - 1, "tg_id": T * (T - 1) // 2, "id_lowest": T, "added_jitter": T - 2}
@@ -85,7 +85,7 @@ def test_a_frozen_clip_is_steady_and_found_out(suite: ClipSuite, source: Clip) -
     _, clips = suite.measure("00", [f"00_{t:03}" for t in range(T)], source, {"frozen": frozen})
     row, own = clips.rows["00", "frozen"], clips.rows["00", SOURCE]
     assert float(row["tl_id"]) >= 1
-    assert row["landmark_jitter"] == 0
+    assert (row["landmark_jitter"], row["motion_followed"]) == (0, 0)
     assert row["added_jitter"] == pytest.approx(own["landmark_jitter"])
     assert float(row["warping_error"]) > 3 * float(own["warping_error"])
     change = next(metric for metric in suite.metrics if isinstance(metric, PerceptualChange))
@@ -290,6 +290,18 @@ def test_only_trembling_is_added_jitter(seed: int, offset: float, drift: float, 
     still = np.broadcast_to(source[:1], source.shape)
     assert landmark_jitter(still, source, RUNS)[0] == 0
     assert added_jitter(source, still, RUNS) == pytest.approx(landmark_jitter(source, source, RUNS))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), share=st.floats(-1, 2), offset=st.floats(-20, 20))
+def test_motion_that_is_made_in_part_is_followed_in_part(seed: int, share: float, offset: float) -> None:
+    """All of it, displaced: 1; none: 0; a share a: 1 - (1 - a)^2."""
+    source, pairs = walk(seed), [run[:2] for run in RUNS]
+    assert motion_followed(source, share * source + offset, pairs) == pytest.approx(1 - (1 - share) ** 2, abs=1e-9)
+    lost = share * source
+    lost[2] = np.nan
+    assert motion_followed(source, lost, pairs) == pytest.approx(1 - (1 - share) ** 2, abs=1e-9)
+    assert math.isnan(motion_followed(source[:1].repeat(8, 0), source, pairs))
 
 
 def test_frames_without_a_face_join_no_run() -> None:

@@ -1,4 +1,4 @@
-"""Does the face tremble? Second differences over time of 68 landmarks.
+"""Does the face tremble, and does it follow? Differences over time of 68 landmarks.
 
 With x_t and y_t the landmarks of source and reconstruction, and d_t = y_t - x_t how far the reconstruction's lie from
 the source's,
@@ -8,6 +8,12 @@ the source's,
 The source's motion drops out of d: a reconstruction that follows it exactly, or that is displaced by a constant or by
 a steady drift, has none. ``landmark_jitter`` beside it is the plain |y_{t+1} - 2 y_t + y_{t-1}|: motion, trembling and
 the predictor's noise together, to be read beside the source's own; 0 for a frozen clip, so that lower is not better.
+
+How much of the source's motion the reconstruction makes too is said by
+
+    motion followed = 1 - sum |d_{t+1} - d_t|^2 / sum |x_{t+1} - x_t|^2,  over landmarks and consecutive frames:
+
+1 for all of it, 0 for a face that does not move, below 0 for one that moves otherwise. The predictor's noise lowers it.
 
 dlib's predictor is noisy: on a face at rest under weak noise its landmarks tremble by 3 % of the eye distance. Its
 error depends on the box that it starts from, so that each frame's landmarks are averaged over 25 boxes, shifted in x
@@ -48,6 +54,16 @@ def landmark_jitter(track: Track, source: Track, runs: Sequence[tuple[int, ...]]
     return _trembling(track, source, runs)
 
 
+def motion_followed(source: Track, reconstruction: Track, runs: Sequence[tuple[int, ...]]) -> float:
+    """1 less the source's motion that is missing or false, over the ``runs`` of two places that have faces in both;
+    NaN without any, or without motion."""
+    away = reconstruction - source
+    usable = [(a, b) for a, b in runs if np.isfinite(away[[a, b]]).all()]
+    false = math.fsum(float(np.square(away[b] - away[a]).sum()) for a, b in usable)
+    own = math.fsum(float(np.square(source[b] - source[a]).sum()) for a, b in usable)
+    return 1 - false / own if own > 0 else math.nan
+
+
 def _trembling(moving: Track, source: Track, runs: Sequence[tuple[int, ...]]) -> tuple[float, int]:
     usable = [run for run in runs if np.isfinite(moving[list(run)]).all()]
     if not usable:
@@ -75,6 +91,7 @@ class AddedJitter:
     range: ClassVar[tuple[float, float]] = (0.0, math.inf)
     companions: ClassVar[tuple[Column, ...]] = (
         Column("landmark_jitter", "Jitter %", False, "% of the eye distance", (0.0, math.inf)),
+        Column("motion_followed", "Motion followed", True, "", (-math.inf, 1.0)),
     )
     measured_on: ClassVar[str] = "triples of consecutive frames"
 
@@ -102,7 +119,9 @@ class AddedJitter:
         added, used = added_jitter(source.track, track, runs)
         both = np.where(np.isnan(source.track), np.nan, track)
         own, _ = landmark_jitter(both, source.track, runs)
-        return ClipOutcome({self.key: added, "landmark_jitter": own}, len(runs), used, failures)
+        followed = motion_followed(source.track, track, reconstruction.runs(2))
+        values = {self.key: added, "landmark_jitter": own, "motion_followed": followed}
+        return ClipOutcome(values, len(runs), used, failures)
 
     def _track(self, clip: Clip, box: Box) -> Track:
         track = np.full((len(clip.numbers), 68, 2), np.nan)

@@ -20,8 +20,8 @@ T = TypeVar("T")
 PART = 16
 """Pictures that go through a network together, so that a long clip needs no more than its features."""
 
-KEPT = 2
-"""Results that stay: the source's and one reconstruction's."""
+KEPT = 3
+"""Results that stay: the source's, which every method needs in turn, and those of the last two reconstructions."""
 
 
 class Memory(Generic[T]):
