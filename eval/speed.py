@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +38,7 @@ from eval.profile import WEIGHTS, Profile
 from eval.provenance import cpu_model, gpu_model, provenance
 from eval.section import Section
 from eval.set_table import write_forms
-from eval.stopwatch import Stopwatch, forget_peak, peak
+from eval.stopwatch import Stopwatch, busy, forget_peak, peak
 from eval.table1 import read_parameters
 from eval.tables import ABSENT, Column, Estimate, Row, Table, TextTable
 from fse.alignment import FaceAligner
@@ -249,7 +250,7 @@ def measure(
     places: Places, profile: Profile, settings: SpeedSettings, methods: Sequence[str] | None = None
 ) -> dict[str, Any]:
     """Everything, as in ``speed.json`` but for the provenance. ``methods`` None: the contest's that have weights."""
-    clip = _clip(places.clips)
+    others, clip = busy(), _clip(places.clips)
     frames = read_clips(places.clips, limit=1)[0].frames
     chosen = list(itertools.islice(itertools.cycle(frames), settings.batch))
     pictures = torch.stack([read_picture(path, profile.resolution) for path in chosen])
@@ -262,6 +263,8 @@ def measure(
         "device": _device(profile.device),
         "memory": "allocated" if profile.device.type == "cuda" else "resident",
         "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+        "busy_before": others,
         "resolution": profile.resolution,
         "batch": settings.batch,
         "clip": around["size"],
@@ -362,12 +365,13 @@ def _methods_table(measured: Mapping[str, Any]) -> Table:
         for each in values["batches"].values()
         for value in each.values()
     ]
+    times = str(min(repeats)) if min(repeats) == max(repeats) else f"{min(repeats)} to {max(repeats)}"
     side = measured["resolution"]
     memory = (
         "held by PyTorch on the GPU" if first.get("gpu") else "resident, of a process of its own with all it loaded"
     )
     notes = [
-        f"{_where(measured)}. Median and quartiles of {min(repeats)} to {max(repeats)} repeats after a warm-up; one "
+        f"{_where(measured)}. Median and quartiles of {times} repeats after a warm-up; one "
         f"picture of {side} px unless a batch is named, then a picture of it. Frames a second are those of the "
         "inversion, encoder and generator.",
         f"Peak memory: the most {memory}. Weights: parameters of the method's networks; the generator has "
@@ -375,6 +379,11 @@ def _methods_table(measured: Mapping[str, Any]) -> Table:
         "in the inversion of one picture, in thousand millions.",
         "Methods that optimise each picture take minutes for it and are not timed.",
     ]
+    if (others := measured.get("busy_before")) is not None and others > 0.2:
+        notes.append(
+            f"The machine was not at rest: others used {others:.1f} of its {measured['cores']} cores when the timing "
+            "began. The times are too long."
+        )
     return Table("speed", f"Inversion and editing of a frame: {_where(measured)}", columns, rows, notes)
 
 

@@ -7,6 +7,7 @@ networks included. Where a system cannot set it back, it is the most since the p
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -105,3 +106,18 @@ def peak(device: torch.device) -> int:
                 return int(line.split()[1]) * 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def busy(seconds: float = 1.0) -> float | None:
+    """How many of the machine's cores others keep busy while this process sleeps; None where it cannot be told."""
+    record = Path("/proc/stat")
+    if not record.exists():
+        return None
+
+    def worked() -> int:  # user, nice, system, idle, iowait, irq, softirq, steal, of all cores, in ticks
+        ticks = [int(value) for value in record.read_text().split("\n", 1)[0].split()[1:9]]
+        return sum(ticks) - ticks[3] - ticks[4]
+
+    before = worked()
+    time.sleep(seconds)
+    return (worked() - before) / os.sysconf("SC_CLK_TCK") / seconds

@@ -13,6 +13,7 @@ serve the pipeline. Stopped, it goes on where it was when it is called again.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +43,11 @@ from eval.wording import CLIPS
 from fse.device import usable_device
 from fse.refusal import Refusal, exit_on_refusal
 
-TITLE = "Rendered talking-face clips"
+TITLES = {"embedded": "Rendered talking-face clips"}  # by profile; others have "Talking-face clips"
+ORIGINS = {
+    "embedded": "The clips are no filmed faces: the generator that the methods invert rendered them, along paths of "
+    "its codes, before a background that stays."
+}
 DECIMALS = {"psnr": 2, "mse": 4, "id_same": 2, "added_jitter": 2, "motion_followed": 2}  # the others have 3
 OWN_JITTER = "landmark_jitter"
 """A temporal column that is no contest: it has no better and worse."""
@@ -159,7 +164,7 @@ class Judgement:
 def render(places: Places, origin: Mapping[str, Any], *, profile: str = "embedded") -> list[Table]:
     """Write ``table2.{json,md,csv,tex}`` from the measurements; ``origin`` is the provenance."""
     judgement = Judgement.read(places)
-    tables = tables_of(judgement)
+    tables = tables_of(judgement, profile)
     results = {
         "metrics": {key: value for each in judgement.judged for key, value in each.results.metrics.items()},
         "profile": profile,
@@ -189,15 +194,16 @@ def illustrate(places: Places, *, resolution: int = 256, frames: int | None = No
         write_looping_clip(clip, folders, labels, places.reports / "clips" / f"{clip.name}.webp")
 
 
-def tables_of(judgement: Judgement) -> list[Table]:
+def tables_of(judgement: Judgement, profile: str = "embedded") -> list[Table]:
     """Table 2 with the paper's beside it, and the table of stability."""
     results, counts = judgement.of_frames.results, _frame_counts(judgement.frames)
+    clips = f"{results.n} clip{'s' * (results.n != 1)}"
     per_frame = set_table(
         judgement.of_frames,
-        title=f"{TITLE}: {results.n} clip{'s' * (results.n != 1)}, {counts['frames']} frames",
+        title=f"{TITLES.get(profile, 'Talking-face clips')}: {clips}, {counts['frames']} frames",
         decimals=DECIMALS,
         beside=published("table2"),
-        notes=_notes_on_frames(counts),
+        notes=_notes_on_frames(counts, profile),
         wording=CLIPS,
     )
     extreme = _extreme_poses(judgement)
@@ -205,7 +211,7 @@ def tables_of(judgement: Judgement) -> list[Table]:
     pairs = _pairs_used(judgement)
     stability = set_table(
         judgement.over_time,
-        title=f"Stability over time: {results.n} clip{'s' * (results.n != 1)}",
+        title=f"Stability over time: {clips}",
         decimals=DECIMALS,
         references=[
             Row(SOURCE, "Source", {key: estimate(cell) for key, cell in judgement.source.items()}, reference=True)
@@ -232,13 +238,12 @@ def _frame_counts(frames: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _notes_on_frames(counts: Mapping[str, Any]) -> list[str]:
+def _notes_on_frames(counts: Mapping[str, Any], profile: str) -> list[str]:
     length = counts["fewest"] if counts["fewest"] == counts["most"] else f"{counts['fewest']} to {counts['most']}"
     notes = [
-        f"Means over clips of means over the last {length} frames of a clip; aligned crops of 256 px, as read back "
-        "from H.264. The clips are no filmed faces: the generator that the methods invert rendered them, along paths "
-        "of its codes, before a background that stays."
+        f"Means over clips of means over the last {length} frames of each; aligned crops, as read back from the video."
     ]
+    notes += [ORIGINS[profile]] if profile in ORIGINS else []
     if counts["interpolated"] or counts["without_crop"]:
         notes.append(
             f"{counts['interpolated']} frames are cut at a place interpolated between neighbours, as no face was found "
@@ -334,6 +339,8 @@ def section(places: Places) -> Section | None:
     if not (places.measurements / f"{FRAMES}.json").is_file():
         return None
     judgement = Judgement.read(places)
+    rendered = places.reports / "table2.json"
+    profile = json.loads(rendered.read_text(encoding="utf-8"))["profile"] if rendered.is_file() else "embedded"
     illustrations = []
     record = places.reports / f"{FIGURE}.png"
     if record.is_file():
@@ -357,7 +364,7 @@ def section(places: Places) -> Section | None:
         key="video",
         title="Video inversion (Table 2)",
         introduction=_introduction(judgement),
-        tables=tables_of(judgement),
+        tables=tables_of(judgement, profile),
         illustrations=illustrations,
     )
 
@@ -366,8 +373,8 @@ def _introduction(judgement: Judgement) -> list[str]:
     """What was compared, and what of the paper's claims held."""
     counts = _frame_counts(judgement.frames)
     return [
-        f"{judgement.of_frames.results.n} talking-face clips, rendered by the generator and read back from H.264, were "
-        f"inverted frame by frame; {counts['frames']} frames were measured.",
+        f"{judgement.of_frames.results.n} talking-face clips were inverted frame by frame; {counts['frames']} frames "
+        "were measured, as they were read back from the video.",
         "The paper's order of the methods (its Table 2, every pair by every metric): "
         + verdicts(judgement.of_frames.orderings),
         "That its method is more stable than the others, which the paper says and does not measure: "

@@ -30,7 +30,7 @@ from eval.speed import (
     time_method,
     time_steps_around,
 )
-from eval.stopwatch import MIB, Stopwatch
+from eval.stopwatch import MIB, Stopwatch, busy
 from eval.tables import Table
 from fse.inverter import CodesInverter, FeatureStyleInverter
 from fse.refusal import Refusal
@@ -177,7 +177,8 @@ def measured() -> dict[str, Any]:
         return {"batches": {"1": one, "8": many}, **sizes, "encoder_macs": 10**9, "generator_macs": 4 * 10**9}
 
     return {
-        "device": "Some CPU", "memory": "resident", "threads": 2, "resolution": 256, "batch": 8, "clip": "400 x 400",
+        "device": "Some CPU", "memory": "resident", "threads": 2, "cores": 2, "busy_before": 0.1, "resolution": 256,
+        "batch": 8, "clip": "400 x 400",
         "steps": {name: step(2) for name in speed.AROUND},
         "methods": {"psp": method(10, 20, 20), "fse": method(13, 20, 60)},
     }  # fmt: skip
@@ -201,6 +202,15 @@ def test_real_time_is_what_the_steps_add_up_to() -> None:
     fps = cells["fps_1"]
     assert (fps.mean, fps.low, fps.high) == pytest.approx((1 / 0.030, 1 / 0.036, 1 / 0.027))
     assert cells["encoder_gmacs"].mean == 1
+
+
+def test_a_busy_machine_is_owned_up_to() -> None:
+    assert not any("at rest" in note for note in tables_of(measured())[0].notes)
+    table, _ = tables_of(measured() | {"busy_before": 1.8})
+    assert "others used 1.8 of its 2 cores" in table.notes[-1]
+    assert not any("at rest" in note for note in tables_of(measured() | {"busy_before": None})[0].notes)
+    others = busy(0.05)
+    assert others is None or others >= 0
 
 
 def test_the_files_and_the_section_say_where_it_was_measured(tmp_path: Path) -> None:
