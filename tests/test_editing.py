@@ -321,7 +321,7 @@ def test_tables_figures_and_section_are_made(measured: Places) -> None:
     for name in ("figure_editing", "figure7", "figure8", "figure_limitation"):
         for suffix in ("png", "pdf"):
             assert (measured.reports / f"{name}.{suffix}").stat().st_size > 1000
-    assert "codes: those of pSp for pSp, FSE" in (measured.reports / "editing.md").read_text()
+    assert "codes: those of pSp for FSE, G(F, w)" in (measured.reports / "editing.md").read_text()
     found = section(measured)
     assert found is not None
     assert len(found.illustrations) == 4
