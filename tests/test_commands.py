@@ -420,7 +420,9 @@ class TestOutsideTheRepository:
         for number in range(200):
             (given / f"{number:03}.png").symlink_to(faces / "t1_0.png")
         command = [str(Path(sys.executable).with_name("fse")), "invert", str(given), str(out), "--batch", "1"]
+        inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+            signal.signal(signal.SIGINT, inherited)
             while running.poll() is None and not (out / "000.png").exists():
                 time.sleep(0.02)
             running.send_signal(signal.SIGINT)
