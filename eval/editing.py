@@ -42,6 +42,7 @@ from eval.statistics import MeanInterval, holm, paired_difference
 from eval.table1 import read_parameters
 from eval.tables import ABSENT, Table, TextTable
 from eval.wording import Wording
+from fse.allocator import keep_freed_memory
 from fse.device import usable_device
 from fse.refusal import Refusal, exit_on_refusal
 
@@ -712,6 +713,7 @@ def main() -> None:
     pictures = Path("data/edits") if arguments.out is None else arguments.out / "edits"
     methods = arguments.methods.split(",") if arguments.methods else None
     if not arguments.render_only:
+        keep_freed_memory()
         edit_measurement.evaluate(places, profile, settings, methods=methods, pictures=pictures)
     tables = render(places, origin_of(places, profile, parameters), profile=profile.name)
     illustrate(places, profile, pictures=pictures)

@@ -38,10 +38,11 @@ from eval.profile import WEIGHTS, Profile
 from eval.provenance import cpu_model, gpu_model, provenance
 from eval.section import Section
 from eval.set_table import write_forms
-from eval.stopwatch import Stopwatch, busy, forget_peak, peak
+from eval.stopwatch import Stopwatch, Timing, busy, forget_peak, peak
 from eval.table1 import read_parameters
 from eval.tables import ABSENT, Column, Estimate, Row, Table, TextTable
 from fse.alignment import FaceAligner
+from fse.allocator import keep_freed_memory
 from fse.device import usable_device
 from fse.inversion import InversionMethod
 from fse.pictures import read_picture, tensor_from_image
@@ -140,41 +141,62 @@ class GeneratorClock:
 def time_method(name: str, profile: Profile, pictures: Tensor, settings: SpeedSettings) -> dict[str, Any]:
     """Seconds a picture and peak memory by batch and step, weights and operations of one method.
 
+    Memory is looked at first, in one pass. Then the process keeps what it frees, as the stages that invert do
+    (:mod:`fse.allocator`), and is timed.
+
     pictures: (N, 3, R, R) in [-1, 1], at least ``settings.batch`` of them. For a process of its own.
     """
     method = profile.method(name)
     watch = Stopwatch(profile.device)
     clock = GeneratorClock(method, watch)
-    found: dict[str, Any] = {"batches": {}, **_size(method, clock, pictures[:1].to(profile.device))}
-    for size in dict.fromkeys((1, settings.batch)):
-        watch.timings.clear()
-        batch = pictures[:size].to(profile.device)
-        edit = _edit(method, batch)
-        for _ in _repeats(watch, settings):
-            clock.restart()
-            with watch(INVERT):
-                method.invert(batch)
-            inversion = watch.timings[INVERT]
-            if watch.running:
-                inversion.peak = max(inversion.peak, clock.peak_inside, clock.peak_outside)
-                watch.add(SYNTHESISE, clock.seconds, clock.peak_inside)
-                watch.add(ENCODE, inversion.seconds[-1] - clock.seconds, clock.peak_outside or inversion.peak)
-        for _ in _repeats(watch, settings):
-            clock.restart()
-            with watch(EDIT):
-                edit()
-            watch.timings[EDIT].peak = max(watch.timings[EDIT].peak, clock.peak_inside, clock.peak_outside)
-        steps = (INVERT, ENCODE, SYNTHESISE, EDIT)
-        found["batches"][str(size)] = {step: watch.timings[step].summary(size) for step in steps}
-    return found
+    size = _size(method, clock, pictures[:1].to(profile.device))
+    batches = {number: pictures[:number].to(profile.device) for number in dict.fromkeys((1, settings.batch))}
+    once = replace(settings, repeats=1)
+    memory = {number: _steps(method, clock, watch, batch, once, warm=0) for number, batch in batches.items()}
+    keep_freed_memory()
+    times = {number: _steps(method, clock, watch, batch, settings) for number, batch in batches.items()}
+    found: dict[str, Any] = {}
+    for number, timings in times.items():
+        for step, timing in timings.items():
+            timing.peak = memory[number][step].peak
+        found[str(number)] = {step: timing.summary(number) for step, timing in timings.items()}
+    return {"batches": found, **size}
 
 
-def _repeats(watch: Stopwatch, settings: SpeedSettings) -> Iterator[int]:
+def _steps(
+    method: InversionMethod,
+    clock: GeneratorClock,
+    watch: Stopwatch,
+    batch: Tensor,
+    settings: SpeedSettings,
+    warm: int = WARM,
+) -> dict[str, Timing]:
+    """STEP -> timing, of an inversion and its two parts and of an edit."""
+    watch.timings.clear()
+    edit = _edit(method, batch)
+    for _ in _repeats(watch, settings, warm):
+        clock.restart()
+        with watch(INVERT):
+            method.invert(batch)
+        inversion = watch.timings[INVERT]
+        if watch.running:
+            inversion.peak = max(inversion.peak, clock.peak_inside, clock.peak_outside)
+            watch.add(SYNTHESISE, clock.seconds, clock.peak_inside)
+            watch.add(ENCODE, inversion.seconds[-1] - clock.seconds, clock.peak_outside or inversion.peak)
+    for _ in _repeats(watch, settings, warm):
+        clock.restart()
+        with watch(EDIT):
+            edit()
+        watch.timings[EDIT].peak = max(watch.timings[EDIT].peak, clock.peak_inside, clock.peak_outside)
+    return {step: watch.timings[step] for step in (INVERT, ENCODE, SYNTHESISE, EDIT)}
+
+
+def _repeats(watch: Stopwatch, settings: SpeedSettings, warm: int) -> Iterator[int]:
     """Warm-ups with the watch stopped, then repeats with it running."""
     begun = time.perf_counter()
-    for repeat in range(WARM + settings.repeats):
-        watch.running = repeat >= WARM
-        if repeat >= WARM + 2 and time.perf_counter() - begun > settings.seconds:
+    for repeat in range(warm + settings.repeats):
+        watch.running = repeat >= warm
+        if repeat >= warm + 2 and time.perf_counter() - begun > settings.seconds:
             return
         yield repeat
 
@@ -367,9 +389,9 @@ def _methods_table(measured: Mapping[str, Any]) -> Table:
     ]
     times = str(min(repeats)) if min(repeats) == max(repeats) else f"{min(repeats)} to {max(repeats)}"
     side = measured["resolution"]
-    memory = (
-        "held by PyTorch on the GPU" if first.get("gpu") else "resident, of a process of its own with all it loaded"
-    )
+    memory = "resident in a process of its own, all that it loaded included"
+    if measured["memory"] == "allocated":
+        memory = "allocated by PyTorch on the GPU"
     notes = [
         f"{_where(measured)}. Median and quartiles of {times} repeats after a warm-up; one "
         f"picture of {side} px unless a batch is named, then a picture of it. Frames a second are those of the "
@@ -377,7 +399,9 @@ def _methods_table(measured: Mapping[str, Any]) -> Table:
         f"Peak memory: the most {memory}. Weights: parameters of the method's networks; the generator has "
         f"{first['generator_parameters'] / 1e6:.1f} million. GMAC: multiply-adds of convolutions and matrix products "
         "in the inversion of one picture, in thousand millions.",
-        "Methods that optimise each picture take minutes for it and are not timed.",
+        "Methods that optimise each picture take minutes for it and are not timed. While it was timed, the process "
+        "kept the memory that it freed, as the stages that invert do (fse.allocator): with glibc that is two to three "
+        "times as fast, for about a third more memory than is stated here.",
     ]
     if (others := measured.get("busy_before")) is not None and others > 0.2:
         notes.append(

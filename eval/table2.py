@@ -40,6 +40,7 @@ from eval.set_table import Judged, estimate, published, set_table, write_forms
 from eval.table1 import MEAN_DESCRIPTOR, read_parameters
 from eval.tables import ABSENT, Row, Table, TextTable
 from eval.wording import CLIPS
+from fse.allocator import keep_freed_memory
 from fse.device import usable_device
 from fse.refusal import Refusal, exit_on_refusal
 
@@ -435,6 +436,7 @@ def main() -> None:
             raise Refusal(f"--{option} is {value}: give at least 1")
     profile, places = Profile(device=usable_device(arguments.device)), Places(reports=arguments.out)
     if not arguments.render_only:
+        keep_freed_memory()
         methods = arguments.methods.split(",") if arguments.methods else None
         evaluate(
             places,

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from eval.ablation import Run, measure
 from eval.profile import Profile
 from eval.provenance import provenance
+from fse.allocator import keep_freed_memory
 from fse.objective import FeatureStyleObjective
 from fse.offmanifold import push_off_manifold
 from fse.refusal import Refusal, exit_on_refusal
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--reports", type=Path, default=Path("reports/ablation"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
+    keep_freed_memory()
     variant, seed = arguments.variant, arguments.seed
     parameters = varied(read_parameters(), variant, seed)
     budget, ablation = parameters.train, parameters.ablation

@@ -20,6 +20,7 @@ from eval.clip_frames import write_aligned
 from eval.profile import Profile
 from eval.talking_faces import HEIGHT, WIDTH, Pose, choose_speakers, talking_frames, talking_path
 from fse.alignment import FaceAligner
+from fse.allocator import keep_freed_memory
 from fse.directions import read_directions
 from fse.refusal import exit_on_refusal
 from fse.video.clip import ClipWriter, Colour, Frame, Pixels, planes_of
@@ -81,6 +82,7 @@ def main() -> None:
     parser.add_argument("--directions", type=Path, default=Path("directions/generator.safetensors"))
     parser.add_argument("--out", type=Path, default=Path("data/clips"))
     arguments = parser.parse_args()
+    keep_freed_memory()
     profile = Profile(arguments.assets, arguments.weights)
     make_clips(profile, arguments.directions, read_parameters().clips, arguments.out)
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from eval.metrics.identity import FaceDescriptor, mean_descriptor
 from eval.profile import Profile
 from fse.alignment import FaceAligner, align_every_face
+from fse.allocator import keep_freed_memory
 from fse.generators.style_generator import StyleGenerator
 from fse.latents import sample_z
 from fse.offmanifold import push_off_manifold
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=Path("weights"))
     parser.add_argument("--out", type=Path, default=Path("data/test"))
     arguments = parser.parse_args()
+    keep_freed_memory()
     parameters = read_parameters().data
     profile = Profile(arguments.assets, arguments.weights)
     generator = profile.generator()

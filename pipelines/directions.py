@@ -31,6 +31,7 @@ from eval.contest import ENCODERS, METHODS, directions_of
 from eval.profile import Profile
 from eval.statistics import mean_interval
 from fse.alignment import FaceAligner
+from fse.allocator import keep_freed_memory
 from fse.directions import (
     Boundary,
     Direction,
@@ -262,6 +263,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     settings = read_parameters().directions
+    keep_freed_memory()
     profile = Profile(arguments.assets, arguments.weights)
     generator = profile.generator()
     meter = AttributeMeter(FaceAligner(profile.assets / "dlib/shape_predictor_68_face_landmarks.dat"))

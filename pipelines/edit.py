@@ -7,6 +7,7 @@ import argparse
 from eval.contest import Places
 from eval.edit_measurement import EditSettings, evaluate
 from eval.profile import Profile
+from fse.allocator import keep_freed_memory
 from fse.refusal import exit_on_refusal
 from pipelines.parameters import read_parameters
 
@@ -15,6 +16,7 @@ from pipelines.parameters import read_parameters
 def main() -> None:
     """Write ``reports/measurements/edits.*``, ``edit_consistency.csv`` and ``mixing.csv``, and ``data/edits``."""
     argparse.ArgumentParser(prog="python -m pipelines.edit", description=__doc__).parse_args()
+    keep_freed_memory()
     evaluate(Places(), Profile(), EditSettings(**read_parameters().editing.model_dump()))
 
 

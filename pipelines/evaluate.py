@@ -7,6 +7,7 @@ import argparse
 from eval.contest import Places
 from eval.profile import Profile
 from eval.table1 import evaluate
+from fse.allocator import keep_freed_memory
 from fse.refusal import exit_on_refusal
 from pipelines.parameters import read_parameters
 
@@ -15,6 +16,7 @@ from pipelines.parameters import read_parameters
 def main() -> None:
     """Write ``reports/measurements/SET.{csv,json}``."""
     argparse.ArgumentParser(prog="python -m pipelines.evaluate", description=__doc__).parse_args()
+    keep_freed_memory()
     parameters = read_parameters().evaluate
     evaluate(Places(), Profile(), limit=parameters.limit, subsets=parameters.subset, batch=parameters.batch)
 

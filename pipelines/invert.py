@@ -8,6 +8,7 @@ from pathlib import Path
 from eval.inversions import invert_pictures
 from eval.profile import Profile
 from eval.table1 import SETS
+from fse.allocator import keep_freed_memory
 from fse.pictures import list_pictures
 from fse.refusal import exit_on_refusal
 from pipelines.parameters import read_parameters
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path, default=Path("data/test"))
     parser.add_argument("--out", type=Path, default=Path("data/inversions"))
     arguments = parser.parse_args()
+    keep_freed_memory()
     parameters = read_parameters().evaluate
     profile = Profile(arguments.assets, arguments.weights)
     for name in SETS:

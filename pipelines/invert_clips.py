@@ -8,6 +8,7 @@ from pathlib import Path
 from eval.clips import frames_of, read_clips
 from eval.inversions import invert_pictures
 from eval.profile import Profile
+from fse.allocator import keep_freed_memory
 from fse.refusal import exit_on_refusal
 from pipelines.parameters import read_parameters
 
@@ -22,6 +23,7 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, default=Path("data/clips"))
     parser.add_argument("--out", type=Path, default=Path("data/clip_inversions"))
     arguments = parser.parse_args()
+    keep_freed_memory()
     parameters = read_parameters().evaluate_clips
     limits = [n for n in (parameters.clips, parameters.subset.get(arguments.method)) if n is not None]
     clips = read_clips(arguments.clips, limit=min(limits, default=None), frames=parameters.frames)

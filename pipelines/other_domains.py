@@ -8,6 +8,7 @@ from pathlib import Path
 from eval.contest import Places
 from eval.other_domains import invert_and_measure, trained_methods
 from eval.profile import Profile
+from fse.allocator import keep_freed_memory
 from fse.refusal import exit_on_refusal
 from pipelines.parameters import read_parameters
 
@@ -20,6 +21,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=Path("weights"))
     parser.add_argument("--out", type=Path, default=Path("data/other_domains"))
     arguments = parser.parse_args()
+    keep_freed_memory()
     parameters = read_parameters().evaluate
     profile = Profile(arguments.assets, arguments.weights)
     methods = trained_methods(profile.weights, list(parameters.subset))  # the subset's are those that optimise

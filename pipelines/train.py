@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from baselines.hfgi.inversion import fingerprint
 from eval.profile import Profile
+from fse.allocator import keep_freed_memory
 from fse.checkpoints.network_file import write_network
 from fse.offmanifold import push_off_manifold
 from fse.refusal import Refusal, exit_on_refusal
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--reports", type=Path, default=Path("reports/training"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
+    keep_freed_memory()
     method, parameters = arguments.method, read_parameters()
     if method not in OBJECTIVES:
         raise Refusal(f"{method!r} cannot be trained; trainable methods are {', '.join(OBJECTIVES)}")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import mmap
+import platform
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,9 +85,8 @@ def test_the_watch_waits_counts_and_sees_the_peak() -> None:
     watch.running = True
     with watch("sleep"):
         time.sleep(0.02)
-    with watch("allocate"):
-        block = np.ones(64 * MIB, np.uint8)
-        del block
+    with watch("allocate"), mmap.mmap(-1, 64 * MIB) as block:  # whatever the process has kept
+        block.write(b"x" * len(block))
     with watch("rest"):
         pass
     assert 0.02 <= watch.timings["sleep"].seconds[0] < 1
@@ -154,6 +157,25 @@ def test_the_steps_around_are_timed_on_a_real_clip(clip: Path, assets: Path) -> 
         assert values["repeats"] == SETTINGS.frames
         assert 0 < values["low"] <= values["median"] <= values["high"]
         assert values["peak_mib"] > 50
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux' record of the process")
+def test_freed_memory_stays_where_it_is_asked_to() -> None:
+    """Resident memory after 200 MiB were written and freed, in processes of their own."""
+    script = (
+        "import sys; from fse.allocator import keep_freed_memory; kept = 'keep' in sys.argv and keep_freed_memory();"
+        "block = b'x' * (200 << 20); del block;"
+        "print(kept, open('/proc/self/status').read().split('VmRSS:')[1].split()[0])"
+    )
+    found = {}
+    for argument in ("keep", "plain"):
+        done = subprocess.run([sys.executable, "-c", script, argument], capture_output=True, text=True, check=True)
+        kept, resident = done.stdout.split()
+        found[argument] = kept == "True", int(resident) * 1024
+    assert found["plain"][1] < found["keep"][1] or not found["keep"][0]
+    if platform.libc_ver()[0] == "glibc":
+        assert found["keep"][0]
+        assert found["keep"][1] - found["plain"][1] > 190 * MIB
 
 
 def test_without_clips_it_is_refused(tmp_path: Path) -> None:
