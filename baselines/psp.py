@@ -120,7 +120,11 @@ class PyramidEncoder(Trunk):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
-        _, fine, middle, coarse = self.stages(pictures)
+        return self.offsets(self.stages(pictures))
+
+    def offsets(self, stages: Sequence[Tensor]) -> Tensor:
+        """What :meth:`forward` gives, from the outputs of the trunk's four stages."""
+        _, fine, middle, coarse = stages
         levels = [coarse] * self.size.num_codes
         if self.size.pyramid:
             p2 = _enlarge(coarse, middle) + self.latlayer1(middle)

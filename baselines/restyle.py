@@ -27,8 +27,8 @@ RESTYLE_E4E = replace(RESTYLE_PSP, progressive=True)
 """The official size of ReStyle on e4e, at 1024 px (``ProgressiveBackboneEncoder``)."""
 
 
-def average_picture(generator: StyleGenerator, side: int) -> Tensor:
-    """The first estimate, G(mean code), mean-pooled: (1, 3, side, side)."""
+def average_picture(generator: StyleGenerator, side: int | tuple[int, int]) -> Tensor:
+    """The first estimate, G(mean code), mean-pooled: (1, 3, side, side), or of ``side`` = (height, width)."""
     return adaptive_avg_pool2d(generator.synthesize(generator.mean_code[None]), side)
 
 
@@ -52,7 +52,7 @@ def refine(
         codes = codes.detach() + encoder(torch.cat((pictures, estimate.detach()), 1))
         picture = generator.synthesize(codes)
         yield Inversion(codes, None, picture)
-        estimate = adaptive_avg_pool2d(picture, encoder.size.side)
+        estimate = adaptive_avg_pool2d(picture, (pictures.shape[2], pictures.shape[3]))
 
 
 class IterativeInverter:
@@ -66,21 +66,29 @@ class IterativeInverter:
         On the same device.
     iterations : int
         5 officially.
+    shape : tuple of int, optional
+        Height and width of the pictures that the encoder sees; its side by its side unless they are cars.
     """
 
-    def __init__(self, encoder: PyramidEncoder, generator: StyleGenerator, iterations: int = 5) -> None:
+    def __init__(
+        self,
+        encoder: PyramidEncoder,
+        generator: StyleGenerator,
+        iterations: int = 5,
+        shape: tuple[int, int] | None = None,
+    ) -> None:
         self.encoder = encoder.eval().requires_grad_(False)
         self.generator = generator
         self.iterations = iterations
+        self.shape = shape or (encoder.size.side, encoder.size.side)
         with torch.no_grad():
-            self.average = average_picture(generator, encoder.size.side)
+            self.average = average_picture(generator, self.shape)
 
     @torch.no_grad()
     def iterate(self, pictures: Tensor) -> list[Inversion]:
         """The inversion after each iteration."""
-        side = self.encoder.size.side
-        if pictures.shape[-1] != side:  # as Pillow does in the official scripts; only the estimate is mean-pooled
-            pictures = interpolate(pictures, size=(side, side), mode="bilinear", antialias=True)
+        if pictures.shape[2:] != self.shape:  # as Pillow does in the official scripts; only the estimate is mean-pooled
+            pictures = interpolate(pictures, size=self.shape, mode="bilinear", antialias=True)
         return list(refine(self.encoder, self.generator, pictures, self.average, self.iterations))
 
     def invert(self, pictures: Tensor) -> Inversion:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ from torch import Tensor
 
 from eval.contest import Places
 from eval.figures.style import STYLE, save
-from eval.metrics.perceptual import STLPIPSDistance
+from eval.metrics.perceptual import LPIPSDistance, STLPIPSDistance
 from eval.metrics.pixel import MSE, PSNR, SSIM
 from eval.metrics.suite import Suite
 from eval.provenance import provenance
 from eval.section import Illustration, Section
+from eval.set_table import write_forms
 from eval.statistics import holm, mean_interval, paired_difference
-from eval.tables import ABSENT, Column, Estimate, Row, Table, TextTable, to_csv
+from eval.tables import ABSENT, Column, Estimate, Row, Table, TextTable
 from fse.losses import reduce
 from fse.perceptual import STLPIPS
 from fse.refusal import Refusal, exit_on_refusal
@@ -39,11 +40,13 @@ FULL = "full"
 LABELS = {
     FULL: "full method",
     "no_eq2": "without Eq. (2)",
+    "no_eq6": "without Eq. (6)",
+    "no_eq7": "without Eq. (7)",
     "single_scale": "perceptual loss at one scale",
     "no_feature_branch": "without the feature branch",
     "no_eq4": "without Eq. (4)",
     "synthetic_only": "synthetic only",
-    "real_only": "pushed off the manifold only",
+    "real_only": "without synthetic pictures",
     "k3": "K = 3",
     "k7": "K = 7, stem of stride 1",
     "k5_stem1": "K = 5, stem of stride 1",
@@ -65,10 +68,11 @@ REMARKS = {
 REFERENCES = {"k7": "k5_stem1"}  # what a variant is compared with, where it is not the full method
 SETS = {"result": "the method's own result", "codes": "G(w)"}
 METRICS = {metric.key: metric for metric in (SSIM, PSNR, MSE, STLPIPSDistance)}
-COLUMNS = tuple(
-    Column(key, metric.label, metric.higher_is_better, {"psnr": 2, "mse": 4}.get(key, 3))
-    for key, metric in METRICS.items()
-)
+PAPER_METRICS = {metric.key: metric for metric in (SSIM, PSNR, MSE, LPIPSDistance)}
+COLUMNS = {
+    key: Column(key, metric.label, metric.higher_is_better, {"psnr": 2, "mse": 4}.get(key, 3))
+    for key, metric in (METRICS | PAPER_METRICS).items()
+}
 SIGNIFICANT = 0.05
 
 Values = dict[str, dict[str, list[float]]]
@@ -78,7 +82,7 @@ Values = dict[str, dict[str, list[float]]]
 def measure(
     reconstruct: Callable[[Tensor], Mapping[str, Tensor]],
     pictures: Tensor,
-    perceptual: STLPIPS,
+    perceptual: STLPIPS | LPIPSDistance,
     side: int,
     *,
     batch: int = 8,
@@ -92,13 +96,14 @@ def measure(
     pictures : Tensor
         (n, 3, R, R) in [-1, 1]; compared after reduction to ``side``.
     """
-    suite = Suite([SSIM(), PSNR(), MSE(), STLPIPSDistance(perceptual)], device=pictures.device)
+    distance = STLPIPSDistance(perceptual) if isinstance(perceptual, STLPIPS) else perceptual
+    suite = Suite([SSIM(), PSNR(), MSE(), distance], device=pictures.device)
     for start in range(0, len(pictures), batch):
         part = pictures[start : start + batch]
         found = {name: picture.float().clamp(-1, 1) for name, picture in reconstruct(part).items()}
         suite.update([f"{start + i:05}" for i in range(len(part))], reduce(part, side).clamp(-1, 1), found)
     return {
-        str(name): {key: [float(f"{value:.7g}") for value in rows[key]] for key in METRICS}
+        str(name): {key: [float(f"{value:.7g}") for value in rows[key]] for key in COLUMNS if key in rows}
         for name, rows in suite.compute().pictures.groupby("method", sort=False)
     }
 
@@ -148,9 +153,20 @@ class Run:
     def mean(self, set_name: str, metric: str) -> float:
         return float(np.mean(self.of(set_name)[metric]))
 
+    @property
+    def is_paper(self) -> bool:
+        """Whether it was trained in the paper profile, whose generator is a file and has no heads of ours."""
+        return "generator" in self.provenance["inputs"]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Of tables, one a metric of the run's profile."""
+        return tuple(COLUMNS[key] for key in (PAPER_METRICS if self.is_paper else METRICS))
+
     def conditions(self) -> dict[str, Any]:
         """What runs must share to be compared, by name; what the variant itself changes is left out."""
-        found = {"resolution": self.resolution, "heads": self.provenance["inputs"]["heads"]}
+        inputs = self.provenance["inputs"]
+        found = {"resolution": self.resolution} | {name: inputs.get(name) for name in ("heads", "generator")}
         for section, values in self.provenance["parameters"].items():
             found |= {f"{section}.{name}": value for name, value in values.items() if name not in self.changes}
         for name in ("train.seed", "ablation.variants"):
@@ -175,8 +191,8 @@ def read_runs(folder: Path) -> dict[tuple[str, int], Run]:
         try:
             run = Run(**json.loads(path.read_text(encoding="utf-8")))
             for name in SETS:
-                for key in METRICS:
-                    run.mean(name, key)
+                for column in run.columns:
+                    run.mean(name, column.key)
             run.conditions()
         except (OSError, ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
             reason = f"{type(error).__name__}: {error}"
@@ -236,7 +252,7 @@ def spread_over_seeds(runs: Runs, set_name: str) -> dict[str, float]:
     """METRIC -> highest minus lowest mean over a variant's seeds, of the variant in which that is largest."""
     found: dict[str, float] = {}
     for of_one in _seeds(runs).values():
-        for key in METRICS:
+        for key in (column.key for column in of_one[0].columns):
             means = [run.mean(set_name, key) for run in of_one]
             found[key] = max(found.get(key, 0.0), max(means) - min(means))
     return found
@@ -244,12 +260,13 @@ def spread_over_seeds(runs: Runs, set_name: str) -> dict[str, float]:
 
 def compare(runs: Runs, set_name: str) -> Comparison:
     """Every variant with its reference, at the lowest seed of the full method."""
-    spread, seed = spread_over_seeds(runs, set_name), _first(runs).seed
+    spread, first = spread_over_seeds(runs, set_name), _first(runs)
+    seed = first.seed
     pairs = []
     for variant, own_seed in runs:
         if own_seed == seed and variant != FULL:
             wanted = REFERENCES.get(variant, FULL)
-            pairs += [(variant, wanted if (wanted, seed) in runs else FULL, key) for key in METRICS]
+            pairs += [(variant, wanted if (wanted, seed) in runs else FULL, c.key) for c in first.columns]
     tests = [
         paired_difference(runs[variant, seed].of(set_name)[key], runs[reference, seed].of(set_name)[key])
         for variant, reference, key in pairs
@@ -282,33 +299,37 @@ class DifferenceTable(Table):
 def tables(runs: Runs, compared: Mapping[str, Comparison]) -> list[Table]:
     """Of each set the means and the differences, then the seeds of the variants that have several."""
     first = _first(runs)
-    data = f"{len(first.of('result')['mse'])} renders pushed off the manifold, {first.resolution} px"
+    what = "pictures of FFHQ that were held out" if first.is_paper else "renders pushed off the manifold"
+    data, columns = f"{len(first.of('result')['mse'])} {what}, {first.resolution} px", first.columns
     variants = [run for run in runs.values() if run.seed == first.seed]
     remarks = [text for key, text in REMARKS.items() if (key, first.seed) in runs or key == "rgb_skip"]
+    if first.is_paper:  # the others are about the embedded profile
+        remarks = [REMARKS["no_feature_branch"]] * (("no_feature_branch", first.seed) in runs)
     found: list[Table] = []
     for name, title in SETS.items():
         rows = [Row(run.variant, _label(run.variant), _estimates(run, name)) for run in variants]
-        rows.append(Row("rgb_skip", "without the RGB skip: not applicable", {}))
+        if not first.is_paper:
+            rows.append(Row("rgb_skip", "without the RGB skip: not applicable", {}))
         notes = [
             "Mean, and 95 % bootstrap interval over pictures; the best mean of a column is bold. One training each, "
             f"seed {first.seed}, of {first.training['steps']:.0f} steps: what counts early in training.",
             *remarks,
         ]
-        found.append(Table(name, f"Ablations, {title}: {data}", COLUMNS, rows, notes))
-        found.append(_difference_table(name, title, compared[name]))
+        found.append(Table(name, f"Ablations, {title}: {data}", columns, rows, notes))
+        found.append(_difference_table(name, title, compared[name], columns))
     rows = []
     for variant, of_one in _seeds(runs).items():
         rows += [Row(run.name, f"{_label(variant)}, seed {run.seed}", _estimates(run, "result")) for run in of_one]
-        means = {key: [run.mean("result", key) for run in of_one] for key in METRICS}
+        means = {key: [run.mean("result", key) for run in of_one] for key in (c.key for c in columns)}
         cells = {key: Estimate(float(np.mean(each)), min(each), max(each)) for key, each in means.items()}
         rows.append(Row(f"{variant}-seeds", f"{_label(variant)}, all seeds", cells))
     if rows:
         note = "Of a single seed the interval is over pictures; of all seeds, mean, lowest and highest of their means."
-        found.append(Table("seeds", f"Seeds, {SETS['result']}: {data}", COLUMNS, rows, [note]))
+        found.append(Table("seeds", f"Seeds, {SETS['result']}: {data}", columns, rows, [note]))
     return found
 
 
-def _difference_table(name: str, title: str, compared: Comparison) -> Table:
+def _difference_table(name: str, title: str, compared: Comparison, columns: Sequence[Column]) -> Table:
     rows = []
     for variant, of_one in compared.differences.items():
         reference = next(iter(of_one.values())).reference
@@ -318,12 +339,12 @@ def _difference_table(name: str, title: str, compared: Comparison) -> Table:
         rows.append(Row(variant, label, estimates, further=further))
     separable = {
         key: frozenset(variant for variant, of_one in compared.differences.items() if of_one[key].separable)
-        for key in METRICS
+        for key in (column.key for column in columns)
     }
     count = sum(map(len, compared.differences.values()))
     rule = f"p < {SIGNIFICANT} in a paired permutation test after Holm's correction over the {count} differences"
     if compared.spread:
-        printed = ", ".join(f"{c.label} {compared.spread[c.key]:.{c.decimals}f}" for c in COLUMNS)
+        printed = ", ".join(f"{c.label} {compared.spread[c.key]:.{c.decimals}f}" for c in columns)
         rule += f", and larger than the means of one variant spread over its seeds ({printed})"
     else:
         rule += "; nothing is known of the spread over seeds"
@@ -338,14 +359,14 @@ def _difference_table(name: str, title: str, compared: Comparison) -> Table:
         ["Variant", "better", "worse", "not separable", "mean over seeds [lowest, highest]"],
         [[row.label, *words(compared.differences[row.key])] for row in rows],
     )
-    return DifferenceTable(f"{name}-differences", title, COLUMNS, rows, notes, under=[under], separable=separable)
+    return DifferenceTable(f"{name}-differences", title, columns, rows, notes, under=[under], separable=separable)
 
 
 def words(differences: Mapping[str, Difference]) -> list[str]:
     """What is better, worse and not separable, with the size of the difference, and how it varies over seeds."""
     cells: dict[str, list[str]] = {"better": [], "worse": [], "not separable": [], "seeds": []}
-    for column in COLUMNS:
-        found, unit = differences[column.key], METRICS[column.key].unit
+    for column in (COLUMNS[key] for key in differences):
+        found, unit = differences[column.key], _unit(column)
         better = (found.mean > 0) == column.higher_is_better
         mean, low, high, own = (
             f"{value:+.{column.decimals}f}"
@@ -365,8 +386,9 @@ def figure(compared: Mapping[str, Comparison]) -> Figure:
 
     MSE is left out: PSNR shows the same.
     """
-    columns = [column for column in COLUMNS if column.key != "mse"]
-    variants = list(compared["result"].differences)
+    differences = compared["result"].differences
+    variants, metrics = list(differences), next(iter(differences.values()), METRICS)
+    columns = [COLUMNS[key] for key in metrics if key != "mse"]
     colours = {"result": "#0072b2", "codes": "#e69f00"}  # Okabe and Ito: for every colour vision
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(2.2 * len(columns) + 1.4, 0.32 * len(variants) + 1.1), layout="constrained")
@@ -385,7 +407,7 @@ def figure(compared: Mapping[str, Comparison]) -> Figure:
             spread = compared["result"].spread.get(column.key, 0.0)
             axes.axvspan(-spread, spread, color="0.85", zorder=0, label=f"spread over seeds of {SETS['result']}")
             axes.axvline(0, color="0.3", lw=0.6)
-            unit = METRICS[column.key].unit
+            unit = _unit(column)
             axes.set_title(f"{column.heading}, {unit}" if unit else column.heading, fontsize=8)
             axes.spines[["top", "right"]].set_visible(False)
         grid[0].set_yticks(places, [_label(variant) for variant in variants])
@@ -402,30 +424,22 @@ def figure(compared: Mapping[str, Comparison]) -> Figure:
     return drawn
 
 
-def render(folder: Path, out: Path) -> list[Table]:
+def render(folder: Path, out: Path, *, profile: str = "embedded") -> list[Table]:
     """Write ``ablation.{json,md,csv,tex}`` and ``figure_ablation.{png,pdf}`` from the runs in ``folder``."""
     runs = read_runs(folder)
-    compared = {name: compare(runs, name) for name in SETS}
+    first, compared = _first(runs), {name: compare(runs, name) for name in SETS}
     found = tables(runs, compared)
     results = {
-        "metrics": {c.key: {"label": c.label, "higher_is_better": c.higher_is_better} for c in COLUMNS},
-        "profile": "embedded",
+        "metrics": {c.key: {"label": c.label, "higher_is_better": c.higher_is_better} for c in first.columns},
+        "profile": profile,
         "provenance": provenance({"runs": folder}),
         # As in table1.json, so that eval.tolerance compares them; a method is a VARIANT-seedSEED.
         "sets": {name: _set(runs, name) for name in SETS},
         "differences": {name: asdict(comparison) for name, comparison in compared.items()},
-        "not_applicable": {"rgb_skip": REMARKS["rgb_skip"]},
+        "not_applicable": {} if first.is_paper else {"rgb_skip": REMARKS["rgb_skip"]},
         "training": {run.name: {**run.training, "changes": run.changes} for run in runs.values()},
     }
-    texts = {
-        "json": json.dumps(results, indent=2, sort_keys=True, allow_nan=False) + "\n",
-        "md": "\n".join(table.markdown() for table in found),
-        "csv": to_csv(found),
-        "tex": "% needs \\usepackage{array,booktabs,graphicx}\n" + "\n".join(table.latex() for table in found),
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    for suffix, text in texts.items():
-        (out / f"ablation.{suffix}").write_text(text, encoding="utf-8")
+    write_forms(out / "ablation", results, found)
     save(figure(compared), out / "figure_ablation.png")
     return found
 
@@ -488,6 +502,10 @@ def _seeds(runs: Runs) -> dict[str, list[Run]]:
     for (variant, _), run in runs.items():
         found.setdefault(variant, []).append(run)
     return {variant: of_one for variant, of_one in found.items() if len(of_one) > 1}
+
+
+def _unit(column: Column) -> str:
+    return (METRICS | PAPER_METRICS)[column.key].unit
 
 
 def _label(variant: str) -> str:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from eval.clips import SourceClip, clip_of
-from eval.contest import METHODS
+from eval.contest import ROWS
 from eval.measurement import Parts, SetMeasurements, keep, plain
 from eval.metrics.clip_metric import Clip
 from eval.metrics.clip_suite import SOURCE, ClipSuite
@@ -146,7 +146,7 @@ def _summary(name: str, table: pd.DataFrame, metrics: Sequence[Described]) -> Se
     clips = per_clip(table) if name == FRAMES else table
     failed = table[table["status"] != OK]
     named = zip(failed["picture"], failed["method"], failed["status"], strict=True)
-    order = {method: place for place, method in enumerate(METHODS)}
+    order = {method: place for place, method in enumerate(ROWS)}
     methods: dict[str, dict[str, Cell]] = {}
     for method in sorted(set(clips["method"]) - {SOURCE}, key=lambda method: (order.get(method, -1), method)):
         rows = clips[clips["method"] == method]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,25 +20,35 @@ METHODS = {  # rows in the paper's order, the optimisation in front and ours las
     "fse": "FSE, G(F, w)",
 }
 
-OURS = ("fse_w", "fse")
+ROWS = {  # what a table can have besides, in the `paper` profile: newer methods, and the encoder that is trained there
+    **{name: label for name, label in METHODS.items() if name not in ("fse_w", "fse")},
+    "hyperstyle": "HyperStyle",
+    "styleres": "StyleRes",
+    "fse_w": METHODS["fse_w"],
+    "fse": METHODS["fse"],
+    "fse_trained_w": "FSE trained here, G(w)",
+    "fse_trained": "FSE trained here, G(F, w)",
+}
+
+OURS = ("fse_w", "fse", "fse_trained_w", "fse_trained")
 """Rows that are no baseline."""
 
 ENCODERS = ("psp", "e4e", "fse")
 """Methods with codes of their own that one pass of a network gives; editing directions are found on these codes."""
 
-SHARED_CODES = {"hfgi": "e4e", "fse_w": "fse"}
+SHARED_CODES = {"hfgi": "e4e", "fse_w": "fse", "fse_trained_w": "fse_trained"}
 """Methods whose codes are those of another."""
 
 
-def directions_of(method: str) -> str:
-    """Along whose directions a method edits: ``directions/NAME.safetensors``.
+def directions_of(method: str, there: Container[str] = ENCODERS) -> str:
+    """Along whose directions a method edits: ``directions/NAME.safetensors``, of those that are ``there``.
 
     Its own, as in the paper (section 5.2), or those of the method that its codes are from. For the others, which
     iterate or optimise and would take hours for thousands of pictures, and for a user's own: the generator's, found
     on the known codes of the same pictures.
     """
     codes = SHARED_CODES.get(method, method)
-    return codes if codes in ENCODERS else "generator"
+    return codes if codes in there else "generator"
 
 
 @dataclass(frozen=True)

@@ -44,12 +44,13 @@ from eval.provenance import code_sha256
 from fse.alignment import FaceAligner
 from fse.directions import Direction, read_directions
 from fse.editing import change_mask, move_codes
-from fse.generators.mobilestylegan import MobileStyleGAN
+from fse.generators.style_generator import StyleGenerator
 from fse.inversion import Inversion, InversionMethod, joined, rows
 from fse.inverter import CodeEncoder, FeatureStyleInverter
+from fse.losses import reduce
 from fse.mixing import mixed
 from fse.perceptual import STLPIPS
-from fse.pictures import image_from_tensor, list_pictures, read_picture, write_picture
+from fse.pictures import image_from_tensor, list_pictures, write_picture
 from fse.refusal import Refusal
 
 MASKED = "fse_masked"
@@ -135,6 +136,11 @@ class EditMeter:
         self.describe = FaceDescriptor(models)
         self.mean = MeanDescriptor.read(places.test / MEAN_DESCRIPTOR).values
         self.perceptual: STLPIPS = profile.perceptual()
+        self.side = profile.resolution
+
+    def seen(self, pictures: Tensor) -> Tensor:
+        """(B, 3, S, S) -> (B, 3, R, R) in [-1, 1], at the side that everything is measured at."""
+        return reduce(pictures.float(), self.side).clamp(-1, 1)
 
     def faces(self, pictures: Tensor) -> list[Measured]:
         return [self.attributes(image_from_tensor(picture)) for picture in pictures]
@@ -157,7 +163,7 @@ def available(profile: Profile, left_out: Sequence[str] = ()) -> list[str]:
     return [*found, MASKED] if "fse" in found else found
 
 
-def load(method: str, profile: Profile, generator: MobileStyleGAN) -> InversionMethod:
+def load(method: str, profile: Profile, generator: StyleGenerator) -> InversionMethod:
     """A method of the contest, or FSE with the masked Eq. (1)."""
     if method != MASKED:
         return profile.method(method, generator)
@@ -166,7 +172,7 @@ def load(method: str, profile: Profile, generator: MobileStyleGAN) -> InversionM
 
 
 def edit_directions(
-    method: str, places: Places, wanted: Sequence[str], generator: MobileStyleGAN | None = None
+    method: str, places: Places, wanted: Sequence[str], generator: StyleGenerator | None = None
 ) -> list[Direction]:
     """The directions ``wanted`` of a method, out of the file of its codes."""
     path = directions_file(method, places)
@@ -179,7 +185,8 @@ def edit_directions(
 
 def directions_file(method: str, places: Places) -> Path:
     """Of a method, or of the masked form."""
-    return places.directions / f"{directions_of(trained_as(method))}.safetensors"
+    there = {path.stem for path in places.directions.glob("*.safetensors")}
+    return places.directions / f"{directions_of(trained_as(method), there)}.safetensors"
 
 
 def attribute_of(direction: str) -> str:
@@ -188,9 +195,15 @@ def attribute_of(direction: str) -> str:
 
 
 def deviations(path: Path) -> dict[str, float]:
-    """ATTRIBUTE -> its standard deviation over the renders that the directions of a file were found on."""
+    """ATTRIBUTE -> its standard deviation over the pictures that the directions of a file were found on.
+
+    Each direction tells that of its own attribute, or all of them that of all.
+    """
     known = read_directions(path)
     try:
+        if all("attributes_standard_deviations" in each.provenance for each in known.values()):
+            every = next(iter(known.values())).provenance["attributes_standard_deviations"]
+            return {key: float(every[key]) for key in ATTRIBUTES}
         return {key: float(known[key].provenance["attribute_standard_deviation"]) for key in ATTRIBUTES}
     except (KeyError, TypeError, ValueError) as error:
         raise Refusal(
@@ -205,14 +218,14 @@ def read_sources(places: Places, profile: Profile, meter: EditMeter, settings: E
         for place, path in enumerate(list_pictures(places.test / name)[:count]):
             names.append(path.stem)
             sets.append(name)
-            pictures.append(read_picture(path, profile.resolution))
+            pictures.append(profile.read(path))
             digest.update(path.read_bytes())
             if place < settings.shown:
                 shown.add(path.stem)
     if len(set(names)) < len(names):
         raise Refusal(f"two of the test sets {', '.join(settings.pictures)} have a picture of one name; rename it")
     batch = torch.stack(pictures).to(profile.device)
-    return Sources(names, sets, batch, meter.faces(batch), frozenset(shown), digest.hexdigest())
+    return Sources(names, sets, batch, meter.faces(meter.seen(batch)), frozenset(shown), digest.hexdigest())
 
 
 def evaluate(
@@ -311,7 +324,7 @@ class Editing:
         self,
         name: str,
         profile: Profile,
-        generator: MobileStyleGAN,
+        generator: StyleGenerator,
         meter: EditMeter,
         sources: Sources,
         settings: EditSettings,
@@ -346,7 +359,7 @@ class Editing:
 
     def _edited(self, inverted: Inverted, direction: Direction, strength: float) -> Tensor:
         parts = inverted.parts(self.settings.batch)
-        return torch.cat([inverted.method.edit(part, direction.vector, strength) for part in parts]).clamp(-1, 1)
+        return torch.cat([self.meter.seen(inverted.method.edit(part, direction.vector, strength)) for part in parts])
 
     def _compared(
         self, inverted: Inverted, edited: Tensor, direction: Direction, strength: float, units: Mapping[str, float]
@@ -355,7 +368,7 @@ class Editing:
         attribute = attribute_of(direction.name)
         outside = distance_outside(
             self.meter.perceptual,
-            inverted.inversion.picture.clamp(-1, 1),
+            self.meter.seen(inverted.inversion.picture),
             edited,
             [
                 None
@@ -416,7 +429,7 @@ class Inverted:
     @classmethod
     def of(cls, method: InversionMethod, sources: Sources, meter: EditMeter, batch: int) -> Inverted:
         inversion = joined([method.invert(part) for part in sources.pictures.split(batch)])
-        shown = inversion.picture.clamp(-1, 1)
+        shown = meter.seen(inversion.picture)
         found = cls(method, inversion, meter.faces(shown), meter.describe(shown), ())
         return replace(found, twice=(inversion.codes - found.codes(shown, batch)).square().sum((1, 2)).tolist())
 
@@ -489,7 +502,7 @@ def used_masks(inverted: Inverted, direction: Direction, strength: float, batch:
 @torch.no_grad()
 def mix(
     profile: Profile,
-    generator: MobileStyleGAN,
+    generator: StyleGenerator,
     meter: EditMeter,
     sources: Sources,
     settings: EditSettings,
@@ -509,7 +522,7 @@ def mix(
     for start in range(0, len(pairs), settings.batch):
         part = pairs[start : start + settings.batch]
         structure, style = (joined([rows(inverted.inversion, slice(i, i + 1)) for i in each]) for each in zip(*part))  # noqa: B905
-        pictures = mixed(method.generator, structure, style).clamp(-1, 1)
+        pictures = meter.seen(mixed(method.generator, structure, style))
         for (a, b), picture, face, descriptor in zip(
             part, pictures, meter.faces(pictures), meter.describe(pictures), strict=True
         ):

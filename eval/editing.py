@@ -671,7 +671,7 @@ def section(places: Places) -> Section | None:
 
 def origin_of(places: Places, profile: Profile, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """Provenance: code, parameters, machine, and the hashes of assets, weights, directions and pictures."""
-    inputs = {"assets": profile.assets, "weights": profile.weights, "directions": places.directions}
+    inputs = {**profile.inputs, "directions": places.directions}
     return provenance(inputs | {"test": places.test}, parameters)
 
 

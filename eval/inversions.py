@@ -13,7 +13,7 @@ from rich.progress import track
 
 from eval.profile import Profile
 from eval.provenance import code_sha256, sha256
-from fse.pictures import read_picture, write_picture
+from fse.pictures import write_picture
 
 MADE = "made.json"
 
@@ -46,7 +46,7 @@ def invert_pictures(sources: Sequence[Path], out: Path, method: str, profile: Pr
     starts = range(0, len(missing), batch)
     for start in track(starts, f"inverting {out.name} with {method}", console=Console(stderr=True)):
         paths = missing[start : start + batch]
-        pictures = torch.stack([read_picture(path, profile.resolution) for path in paths]).to(profile.device)
+        pictures = torch.stack([profile.read(path) for path in paths]).to(profile.device)
         for path, picture in zip(paths, inverter.invert(pictures).picture.cpu(), strict=True):
             write_picture(picture, out / f"{path.stem}.png")
             made[path.stem] = keys[path]

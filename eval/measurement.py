@@ -3,7 +3,8 @@
 Of each set two files are written: ``SET.csv``, one row a picture and method, and ``SET.json``, the means with their
 intervals, the counts behind them, the metrics' names and directions, and what failed. Tables, figures and reports
 read these and need no network, so that rendering anew costs seconds. While a set is being measured, every batch's
-outcome is kept in ``.parts/``, so that a run that was stopped goes on with the next batch.
+outcome is kept in ``.parts/``, so that a run that was stopped goes on with the next batch. Several processes share the
+batches through the same files; whoever measured them, they are added up in the order of the pictures.
 """
 
 from __future__ import annotations
@@ -11,21 +12,27 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
+from torch.multiprocessing.spawn import start_processes
 
 from eval.metrics.suite import OK, Part, Suite
-from fse.pictures import read_picture
+from fse.pictures import open_picture, read_picture, tensor_from_image
 from fse.refusal import Refusal
+
+Resolution = int | tuple[int, int]
+"""R of square pictures, others being refused; or height and width, which every picture is brought to."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class Parts:
 
     def write(self, path: Path, parts: Sequence[Part]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
+        unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
         torch.save([asdict(part) for part in parts], unfinished)
         unfinished.replace(path)
 
@@ -91,12 +98,39 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Some of a set's sources, METHOD -> the inversions of the first of them, and METHOD -> those it leaves out."""
+
+    sources: Sequence[Path]
+    inversions: Mapping[str, Sequence[Path]]
+    left_out: Mapping[str, Sequence[str]]
+
+
+def batches(
+    sources: Sequence[Path], inversions: Mapping[str, Path], batch: int, subsets: Mapping[str, int] | None = None
+) -> Iterator[Batch]:
+    """What is measured together; arguments as of :func:`measure`."""
+    limits = {method: (subsets or {}).get(method, len(sources)) for method in inversions}
+    for start in range(0, len(sources), batch):
+        taken = sources[start : start + batch]
+        inside = {method: max(0, limit - start) for method, limit in limits.items()}
+        yield Batch(
+            taken,
+            {
+                method: [folder / f"{path.stem}.png" for path in taken[: inside[method]]]
+                for method, folder in inversions.items()
+            },
+            {method: [path.stem for path in taken[inside[method] :]] for method in inversions},
+        )
+
+
 def measure(
     sources: Sequence[Path],
     inversions: Mapping[str, Path],
     suite: Suite,
     *,
-    resolution: int,
+    resolution: Resolution,
     batch: int = 8,
     subsets: Mapping[str, int] | None = None,
     parts: Parts | None = None,
@@ -113,6 +147,8 @@ def measure(
     suite : Suite
         Receives the pictures. One that cannot be read, or has no inversion, is reported to it as failed with the
         reason; the others go on.
+    resolution : int or (int, int)
+        See :data:`Resolution`; resized in 8 bits by PIL bilinear.
     subsets : mapping, optional
         METHOD -> number of sources, the first ones, that it is measured on; the others of the methods on all.
     parts : Parts, optional
@@ -123,37 +159,93 @@ def measure(
     Refusal
         A method has no inversion that can be read.
     """
-    limits = {method: (subsets or {}).get(method, len(sources)) for method in inversions}
     reasons = dict.fromkeys(inversions, "there is no picture")  # of methods that nothing was measured of
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task(progress, total=len(sources))
-        for start in range(0, len(sources), batch):
-            taken, found = sources[start : start + batch], dict[str, list[Path]]()
-            for method, folder in inversions.items():
-                inside = max(0, limits[method] - start)
-                found[method] = [folder / f"{path.stem}.png" for path in taken[:inside]]
-                for path in taken[inside:]:
-                    suite.leave_out(path.stem, method)
-            kept = parts.path(taken, found) if parts else None
-            outcome = parts.read(kept) if parts and kept else None
-            if outcome is None:
-                outcome = _outcome(taken, found, suite, resolution)
-                if parts and kept:
-                    parts.write(kept, outcome)
-            for part in outcome:
+        for index, each in enumerate(batches(sources, inversions, batch, subsets)):
+            for method, names in each.left_out.items():
+                for name in names:
+                    suite.leave_out(name, method)
+            for part in _kept_outcome(each, suite, resolution, parts):
                 suite.add(part)
                 for (_, method), row in part.rows.items():
                     if row.keys() != {"status"}:
                         reasons.pop(method, None)
-                    elif start == 0 and method in reasons:
+                    elif index == 0 and method in reasons:
                         reasons[method] = str(row["status"])
-            bar.advance(task, len(taken))
+            bar.advance(task, len(each.sources))
     for method, reason in reasons.items():
         raise Refusal(f"nothing of {method!r} can be measured ({reason}): run `make repro`, which makes inversions")
 
 
+def measure_ahead(
+    sources: Sequence[Path],
+    inversions: Mapping[str, Path],
+    build: Callable[[], Suite],
+    *,
+    processes: int,
+    resolution: Resolution,
+    parts: Parts,
+    batch: int = 8,
+    subsets: Mapping[str, int] | None = None,
+    progress: str = "measuring",
+) -> None:
+    """Let several processes measure the batches in turn, into ``parts``, where :func:`measure` then finds all of them.
+
+    The numbers are those of one process to the last bit: the batches are the same, a process has as many threads as
+    this one, and the outcomes are added up by :func:`measure` alone.
+
+    Parameters
+    ----------
+    build : callable
+        Makes a process its own suite; it is pickled. Process i of a machine with GPUs has the i-th as its ``cuda``.
+    processes : int
+        With 1 nothing is done ahead.
+    sources, inversions, resolution, parts, batch, subsets
+        As of :func:`measure`, which must be given the same.
+    """
+    if processes == 1:
+        return
+    planned = list(batches(sources, inversions, batch, subsets))
+    arguments = (processes, torch.get_num_threads(), planned, build, resolution, parts)
+    paths = [parts.path(each.sources, each.inversions) for each in planned]
+    started = start_processes(_measure_share, arguments, processes, join=False, start_method="spawn")
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(f"{progress} by {processes} processes", total=len(planned))
+        while not started.join(timeout=1):
+            bar.update(task, completed=sum(path.is_file() for path in paths))
+
+
+def _measure_share(
+    rank: int,
+    processes: int,
+    threads: int,
+    planned: Sequence[Batch],
+    build: Callable[[], Suite],
+    resolution: Resolution,
+    parts: Parts,
+) -> None:
+    torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(rank % torch.cuda.device_count())
+    suite = build()
+    for each in planned[rank::processes]:
+        _kept_outcome(each, suite, resolution, parts)
+
+
+def _kept_outcome(batch: Batch, suite: Suite, resolution: Resolution, parts: Parts | None) -> list[Part]:
+    """The outcome of a batch, as it is found in ``parts`` or left there."""
+    path = parts.path(batch.sources, batch.inversions) if parts else None
+    outcome = parts.read(path) if parts and path else None
+    if outcome is None:
+        outcome = _outcome(batch.sources, batch.inversions, suite, resolution)
+        if parts and path:
+            parts.write(path, outcome)
+    return outcome
+
+
 def _outcome(
-    sources: Sequence[Path], inversions: Mapping[str, Sequence[Path]], suite: Suite, resolution: int
+    sources: Sequence[Path], inversions: Mapping[str, Sequence[Path]], suite: Suite, resolution: Resolution
 ) -> list[Part]:
     """Of a batch: a part for the pictures that have readable inversions by the same methods, and one for failures."""
     failed = Part({})
@@ -161,14 +253,14 @@ def _outcome(
     for index, path in enumerate(sources):
         files = {method: paths[index] for method, paths in inversions.items() if index < len(paths)}
         try:
-            source = read_picture(path, resolution)
+            source = read_at(path, resolution)
         except Refusal as refusal:
             failed.rows.update({(path.stem, method): {"status": str(refusal)} for method in files})
             continue
         found = {}
         for method, file in files.items():
             try:
-                found[method] = read_picture(file, resolution)
+                found[method] = read_at(file, resolution)
             except Refusal as refusal:
                 failed.rows[path.stem, method] = {"status": str(refusal)}
         if found:
@@ -179,6 +271,20 @@ def _outcome(
         stacked = {method: torch.stack([found[method] for found in found_]) for method in methods}
         outcome.append(suite.measure(names, torch.stack(sources_), stacked))
     return outcome
+
+
+def read_at(path: Path, resolution: Resolution) -> Tensor:
+    """A picture as :func:`measure` compares it: (3, R, R), or (3, H, W), in [-1, 1].
+
+    Raises Refusal as :func:`fse.pictures.open_picture` does, and for R if it is not square.
+    """
+    if isinstance(resolution, int):
+        return read_picture(path, resolution)
+    height, width = resolution
+    image = open_picture(path)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return tensor_from_image(image)
 
 
 def write(suite: Suite, name: str, folder: Path) -> SetMeasurements:

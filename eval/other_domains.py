@@ -14,7 +14,7 @@ import skimage.data
 from PIL import Image
 
 from eval import measurement
-from eval.contest import METHODS, Places
+from eval.contest import ROWS, Places
 from eval.costs import TRAINED_AS
 from eval.figures.other_domains import other_domains as figure
 from eval.figures.style import save
@@ -59,7 +59,7 @@ def trained_methods(weights: Path, excluded: Sequence[str] = ()) -> list[str]:
     """Methods of the contest that have trained weights, in the order of its rows."""
     return [
         method
-        for method in METHODS
+        for method in ROWS
         if method not in excluded and (weights / f"{TRAINED_AS.get(method, method)}.safetensors").is_file()
     ]
 
@@ -74,7 +74,7 @@ def invert_and_measure(folder: Path, places: Places, profile: Profile, methods: 
     measurement.measure(sources, inversions, suite, resolution=profile.resolution, batch=batch)
     measurement.write(suite, KEY, places.measurements)
     _, pictures = measurement.read(KEY, places.measurements)
-    drawn = figure(sources, inversions, METHODS, pictures, PRINTED, resolution=profile.resolution)
+    drawn = figure(sources, inversions, ROWS, pictures, PRINTED, resolution=profile.resolution)
     save(drawn, places.reports / FIGURE)
 
 
@@ -87,9 +87,9 @@ def section(places: Places) -> Section | None:
         Column(key, metric["label"], metric["higher_is_better"], DECIMALS.get(key, 3))
         for key, metric in results.metrics.items()
     ]
-    order = [*METHODS, *results.methods]
+    order = [*ROWS, *results.methods]
     rows = [
-        Row(method, METHODS.get(method, method), {key: estimate(cell) for key, cell in cells.items()})
+        Row(method, ROWS.get(method, method), {key: estimate(cell) for key, cell in cells.items()})
         for method, cells in sorted(results.methods.items(), key=lambda item: order.index(item[0]))
     ]
     notes = [
@@ -107,7 +107,7 @@ def section(places: Places) -> Section | None:
     )
     alternative = (
         f"Sources and reconstructions; the methods draw faces, or shapes and colours without the texture. Closest by "
-        f"mean ST-LPIPS: {METHODS.get(best, best)}, {results.methods[best]['st_lpips']['mean']:.3f}."
+        f"mean ST-LPIPS: {ROWS.get(best, best)}, {results.methods[best]['st_lpips']['mean']:.3f}."
     )
     return Section(
         KEY,

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import torch
 
+from eval.metrics.clip_suite import ClipSuite, build_clip_suite
+from eval.metrics.suite import Suite, build_suite
 from fse.generators.mobilestylegan import MobileStyleGAN
 from fse.generators.picture_head import load_generator
+from fse.generators.style_generator import StyleGenerator
 from fse.inversion import InversionMethod
 from fse.perceptual import STLPIPS
+from fse.pictures import read_picture
 from fse.registry import load_method
 
 WEIGHTS = {"fse_w": ("fse",), "hfgi": ("e4e", "hfgi"), "wplus": ()}
@@ -45,13 +49,35 @@ class Profile:
         generator = load_generator(self.assets / "mobilestylegan", heads, resolution or self.resolution, feature_layer)
         return generator.to(self.device)
 
+    @property
+    def measured(self) -> int | tuple[int, int]:
+        """Side, or height and width, of the pictures that the metrics see."""
+        return self.resolution
+
+    def read(self, path: Path) -> torch.Tensor:
+        """A source as methods take it: (3, R, R) in [-1, 1]."""
+        return read_picture(path, self.resolution)
+
     def perceptual(self) -> STLPIPS:
         """ST-LPIPS, for losses and for validation."""
         return STLPIPS.load(self.assets / "stlpips/alex_shift_tolerant.pth").to(self.device)
 
-    def method(self, name: str, generator: MobileStyleGAN | None = None) -> InversionMethod:
+    def method(self, name: str, generator: StyleGenerator | None = None) -> InversionMethod:
         """A trained method, for ``generator`` or a fresh one."""
         return load_method(name, generator or self.generator(), self.weights, self.assets)
+
+    def suite(self, mean_descriptor: Path) -> Suite:
+        """The metrics of single pictures and of sets; ``mean_descriptor`` is a file of the test data."""
+        return build_suite(self.assets, mean_descriptor, self.device)
+
+    def clip_suite(self, mean_descriptor: Path) -> ClipSuite:
+        """The metrics of clips."""
+        return build_clip_suite(self.assets, mean_descriptor, self.device)
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        """What the provenance of a result hashes, by name."""
+        return {"assets": self.assets, "weights": self.weights}
 
     def weights_of(self, method: str) -> list[Path]:
         """The files that decide what a method makes: the picture heads and its own, or all where none has its name."""

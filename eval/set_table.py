@@ -12,13 +12,19 @@ import pandas as pd
 import yaml
 
 from eval import measurement
+from eval.absent import Absent
 from eval.comparison import Comparison, against_the_best_baseline, comparisons_table, csv_columns
-from eval.contest import METHODS, OURS, Places
+from eval.contest import OURS, ROWS, Places
 from eval.measurement import SetMeasurements
 from eval.orderings import Ordering, evaluate_orderings, orderings_table, published_orderings
 from eval.orderings import as_json as orderings_json
 from eval.tables import Column, Estimate, Row, Table, TextTable, to_csv
 from eval.wording import PICTURES, Wording
+
+REHEARSAL = "rehearsal"
+"""The profile that runs the `paper` pipeline on stand-ins."""
+
+REHEARSED = "REHEARSAL on small stand-ins for the official files: the numbers on this page mean nothing."
 
 MetricNotes = Callable[[str], Sequence[str]]
 """METRIC -> what is to be said of it under a table."""
@@ -64,6 +70,7 @@ def set_table(
     metric_notes: MetricNotes = lambda _: (),
     notes: Sequence[str] = (),
     wording: Wording = PICTURES,
+    absent: Absent | None = None,
 ) -> Table:
     """Methods by metrics, with comparisons and orderings under it.
 
@@ -77,35 +84,43 @@ def set_table(
         Rows above the methods' that take no part in the contest.
     metric_notes, notes
         Sentences on single metrics, and on all of it, after those on counts and subsets.
+    absent : Absent, optional
+        Rows and columns that could not be measured: the rows stand there without numbers.
     """
-    results = judged.results
+    results, absent = judged.results, absent or Absent()
     columns = [
         Column(key, metric["label"], metric["higher_is_better"], decimals.get(key, 3))
         for key, metric in results.metrics.items()
     ]
-    order = {method: place for place, method in enumerate(METHODS)}
+    order = {method: place for place, method in enumerate(ROWS)}
+    measured = {**results.methods, **{key: {} for key in absent.rows.get(results.name, {})}}
     further = csv_columns(judged.comparisons)
     rows = [
         Row(
             method,
-            METHODS.get(method, method),
+            ROWS.get(method, method),
             {key: estimate(value) for key, value in cells.items() if key in results.metrics},
-            subset_of(results, method),
+            subset_of(results, method) if cells else None,
             further.get(method, {}),
         )
-        for method, cells in sorted(results.methods.items(), key=lambda item: order.get(item[0], -1))
+        for method, cells in sorted(measured.items(), key=lambda item: order.get(item[0], -1))
     ]
     labels = {row.key: row.label for row in rows}
     under = [
         comparisons_table(judged.comparisons, columns, labels, OURS, results.name, wording),
-        orderings_table(results, judged.orderings, METHODS, wording),
+        orderings_table(results, judged.orderings, ROWS, wording),
     ]
     return Table(
         key=results.name,
         title=title,
         columns=columns,
         rows=[*references, *rows],
-        notes=[*_notes(results, metric_notes, wording), *notes, *(beside.notes if beside else ())],
+        notes=[
+            *_notes(results, metric_notes, wording),
+            *absent.notes(results.name, ROWS),
+            *notes,
+            *(beside.notes if beside else ()),
+        ],
         failures=_failures(results),
         beside=beside,
         under=[table for table in under if table.rows],
@@ -117,7 +132,7 @@ def published(table: str) -> Table:
     paper = yaml.safe_load(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))[table]
     columns = [Column(key, **metric) for key, metric in paper["metrics"].items()]
     rows = [
-        Row(method, METHODS.get(method, method), {key: Estimate(value) for key, value in values.items()})
+        Row(method, ROWS.get(method, method), {key: Estimate(value) for key, value in values.items()})
         for method, values in paper["methods"].items()
     ]
     return Table("paper", f"As published ({paper['label']})", columns, rows, notes=[paper["note"]])
@@ -127,14 +142,17 @@ def write_forms(
     stem: Path, results: Mapping[str, Any], tables: Sequence[Table], further: Sequence[TextTable] = ()
 ) -> None:
     """``STEM.json`` of the results, and the tables as ``.md``, ``.csv`` and ``.tex``; ``further`` ones, which have no
-    numbers for a sheet, not in the second.
+    numbers for a sheet, not in the second. Those of a rehearsal (``results["profile"]``) begin by saying so.
     """
+    notice = REHEARSED if results.get("profile") == REHEARSAL else ""
     printed: list[Table | TextTable] = [*tables, *further]
     texts = {
         "json": json.dumps(results, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n",
-        "md": "\n".join(table.markdown() for table in printed),
-        "csv": to_csv(tables),
-        "tex": "% needs \\usepackage{array,booktabs,graphicx}\n" + "\n".join(table.latex() for table in printed),
+        "md": f"**{notice}**\n\n" * bool(notice) + "\n".join(table.markdown() for table in printed),
+        "csv": f"# {notice}\n" * bool(notice) + to_csv(tables),
+        "tex": "% needs \\usepackage{array,booktabs,graphicx}\n"
+        + f"\\textbf{{{notice}}}\n\n" * bool(notice)
+        + "\n".join(table.latex() for table in printed),
     }
     stem.parent.mkdir(parents=True, exist_ok=True)
     for suffix, text in texts.items():
@@ -160,7 +178,7 @@ def _failures(results: SetMeasurements) -> list[str]:
     lines: dict[tuple[str, str], list[str]] = {}
     for (picture, reason), methods in failed.items():
         everyone = len(methods) > 1 and set(methods) >= {m for m in results.methods if subset_of(results, m) is None}
-        labels = "every method" if everyone else "; ".join(METHODS.get(method, method) for method in methods)
+        labels = "every method" if everyone else "; ".join(ROWS.get(method, method) for method in methods)
         lines.setdefault((labels, reason), []).append(picture)
     return [f"{', '.join(pictures)} by {labels}: {reason}" for (labels, reason), pictures in lines.items()]
 
@@ -173,7 +191,7 @@ def _notes(results: SetMeasurements, metric_notes: MetricNotes, wording: Wording
         for metric, described in results.metrics.items():
             if (cell := cells.get(metric)) is not None:
                 counts = cell["expected"], cell["used"], cell["failed"]
-                labels = groups.setdefault(counts, {}).setdefault(METHODS.get(method, method), [])
+                labels = groups.setdefault(counts, {}).setdefault(ROWS.get(method, method), [])
                 labels.append(described["label"])
     usual = max(groups, key=lambda counts: sum(map(len, groups[counts].values())))
     elsewhere = " unless said otherwise" if len(groups) > 1 else ""
@@ -185,7 +203,7 @@ def _notes(results: SetMeasurements, metric_notes: MetricNotes, wording: Wording
     for method in results.methods:
         if (subset := subset_of(results, method)) is not None:
             notes.append(
-                f"{METHODS.get(method, method)} {wording.slow} and was run on the first {subset} by name only: its "
+                f"{ROWS.get(method, method)} {wording.slow} and was run on the first {subset} by name only: its "
                 f"means do not compare with the column's and are never bold; tests pair the same {wording.many}."
             )
     for metric, described in results.metrics.items():

@@ -319,7 +319,7 @@ def _device(device: torch.device) -> str:
 
 def origin_of(places: Places, profile: Profile, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """Provenance: code, parameters, machine, and the hashes of assets, weights and the clips' record."""
-    inputs = {"assets": profile.assets, "weights": profile.weights, "clips": places.clips / RECORD}
+    inputs = {**profile.inputs, "clips": places.clips / RECORD}
     return provenance(inputs, parameters)
 
 

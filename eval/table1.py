@@ -9,37 +9,50 @@ Stopped, it goes on where it was when it is called again.
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from rich.console import Console
 
 from eval import costs, measurement, own_pictures
+from eval.absent import Absent
 from eval.contest import METHODS as METHODS
 from eval.contest import SETS as SETS
 from eval.contest import Places as Places
 from eval.inversions import invert_pictures
 from eval.measurement import Parts, SetMeasurements
 from eval.metrics.distribution import SUBSETS, subset_sizes
-from eval.metrics.suite import EXTRAPOLATED, build_suite
+from eval.metrics.paper_suite import DECIMALS as OFFICIAL_DECIMALS
+from eval.metrics.paper_suite import PRINTED
+from eval.metrics.suite import EXTRAPOLATED
+from eval.orderings import published_orderings
 from eval.profile import Profile
 from eval.provenance import code_sha256, provenance, sha256
 from eval.set_table import Judged as Judged
 from eval.set_table import published as published_table
 from eval.set_table import set_table, write_forms
 from eval.tables import Table, TextTable
+from fse.allocator import keep_freed_memory
+from fse.device import usable_device
 from fse.pictures import list_pictures
 from fse.refusal import Refusal, exit_on_refusal
 from fse.registry import method_names
 
 DECIMALS = {"psnr": 2, "mse": 4, "id_same": 2}  # the others have 3
 DISTRIBUTIONS = {"fd_effnet": 2, "fid": 2}
-DECIMALS |= DISTRIBUTIONS | {key + EXTRAPOLATED: decimals for key, decimals in DISTRIBUTIONS.items()}
+DECIMALS |= (
+    OFFICIAL_DECIMALS | DISTRIBUTIONS | {key + EXTRAPOLATED: decimals for key, decimals in DISTRIBUTIONS.items()}
+)
 MEAN_DESCRIPTOR = "mean_descriptor.json"
+FULL_PROTOCOL = "ssim_256"
+"""A column that :mod:`eval.metrics.paper_suite` alone has."""
+
+NO_FACES = ("cars", "cats", "dogs")
+"""Sets of which the paper prints no numbers."""
 
 
 def evaluate(
@@ -51,12 +64,13 @@ def evaluate(
     limit: int | None = None,
     subsets: Mapping[str, int] | None = None,
     batch: int = 8,
+    processes: int = 1,
 ) -> None:
     """Measure the inversions of each set and write ``measurements/SET.{csv,json}``.
 
     ``methods`` None takes every method that has inversions of the set; ``limit`` the first so many pictures by name;
-    ``subsets`` (METHOD -> number) so many of these for a method that is too slow for all. A run that was stopped is
-    continued.
+    ``subsets`` (METHOD -> number) so many of these for a method that is too slow for all; ``processes`` share the
+    work, whose numbers do not depend on how many they are. A run that was stopped is continued.
     """
     for name in sets:
         folders = {method: places.inversions / method / name for method in methods or _inverted(places, name)}
@@ -67,21 +81,20 @@ def evaluate(
             sources = list_pictures(places.test / name)[:limit]
         except Refusal as refusal:
             raise Refusal(f"the test set {name!r} is missing ({refusal}): run `make repro`") from refusal
-        suite = build_suite(profile.assets, places.test / MEAN_DESCRIPTOR, profile.device)
-        basis = f"{code_sha256()} {sha256(places.test / MEAN_DESCRIPTOR)} {profile.resolution} {profile.device}"
-        parts = Parts(places.measurements / ".parts" / name, basis)
-        measurement.measure(
-            sources,
-            folders,
-            suite,
-            resolution=profile.resolution,
-            batch=batch,
-            subsets=subsets,
-            parts=parts,
-            progress=f"measuring {name}",
-        )
+        suite = profile.suite(places.test / MEAN_DESCRIPTOR)
+        basis = f"{code_sha256()} {sha256(places.test / MEAN_DESCRIPTOR)} {profile.measured} {profile.device}"
+        options: dict[str, Any] = {
+            "resolution": profile.measured,
+            "batch": batch,
+            "subsets": subsets,
+            "parts": Parts(places.measurements / ".parts" / name, basis),
+            "progress": f"measuring {name}",
+        }
+        build = functools.partial(profile.suite, places.test / MEAN_DESCRIPTOR)
+        measurement.measure_ahead(sources, folders, build, processes=processes, **options)
+        measurement.measure(sources, folders, suite, **options)
         measurement.write(suite, name, places.measurements)
-        parts.remove()
+        options["parts"].remove()
 
 
 def evaluate_own(
@@ -101,7 +114,7 @@ def evaluate_own(
     """
     subsets = subsets or {}
     name = folder.resolve().name
-    suite = build_suite(profile.assets, places.test / MEAN_DESCRIPTOR, profile.device)
+    suite = profile.suite(places.test / MEAN_DESCRIPTOR)
     own = own_pictures.prepare(folder, places.reports / "pictures", profile, align=align, limit=limit)
     inversions = {method: places.reports / "inversions" / method for method in methods}
     for method, target in inversions.items():
@@ -126,11 +139,20 @@ class Rendered:
 
 
 def render(
-    places: Places, origin: Mapping[str, Any], *, sets: Sequence[str] = tuple(SETS), profile: str = "embedded"
+    places: Places,
+    origin: Mapping[str, Any],
+    *,
+    sets: Sequence[str] = tuple(SETS),
+    profile: str = "embedded",
+    titles: Mapping[str, str] = SETS,
 ) -> Rendered:
-    """Write ``table1.{json,md,csv,tex}`` from the measurements of ``sets``; ``origin`` is the provenance."""
-    judged = [Judged.read(name, places) for name in sets]
-    tables = [table_of(each) for each in judged]
+    """Write ``table1.{json,md,csv,tex}`` from the measurements of ``sets``; ``origin`` is the provenance.
+
+    ``titles`` are the sets' names in print.
+    """
+    absent = Absent.read(places.measurements)
+    judged = [judged_of(name, places) for name in sets]
+    tables = [table_of(each, titles, absent) for each in judged]
     measured = [each.results for each in judged]
     known = {row.key: row.label for table in tables for row in table.rows}
     cost = costs.read_costs(places.training, known)
@@ -158,11 +180,30 @@ def origin_of(
     ``pictures`` (name -> folder) stands for those of the test sets where others were measured.
     """
     pictures = pictures or {f"test/{name}": places.test / name for name in sets}
-    return provenance({"assets": profile.assets, "weights": profile.weights, **pictures}, parameters)
+    return provenance({**profile.inputs, **pictures}, parameters)
 
 
-def table_of(judged: Judged) -> Table:
-    """The table of one set, with the paper's rows of the same methods beside it."""
+def judged_of(name: str, places: Places) -> Judged:
+    """A set's measurements and what follows; of the many columns of the official protocol those for readers."""
+    results, values = measurement.read(name, places.measurements)
+    if FULL_PROTOCOL in results.metrics:
+        hidden = {f"{key}:" for key in results.metrics if key not in PRINTED}
+        failures = [
+            each
+            for each in results.failures
+            if not all(part.split()[0] in hidden for part in each["reason"].split("; "))
+        ]
+        metrics = {key: results.metrics[key] for key in PRINTED if key in results.metrics}
+        results = replace(results, metrics=metrics, failures=failures)
+    return Judged.of(results, values, published_orderings())
+
+
+def table_of(
+    judged: Judged,
+    titles: Mapping[str, str] = SETS,
+    absent: Absent | None = None,
+) -> Table:
+    """The table of one set, with the paper's rows of the same methods beside it if these are faces."""
     results = judged.results
 
     def bias(metric: str) -> Sequence[str]:
@@ -171,10 +212,11 @@ def table_of(judged: Judged) -> Table:
 
     return set_table(
         judged,
-        title=f"{SETS.get(results.name, results.name)}: {results.n} picture{'s' * (results.n != 1)}",
+        title=f"{titles.get(results.name, results.name)}: {results.n} picture{'s' * (results.n != 1)}",
         decimals=DECIMALS,
-        beside=published(),
+        beside=published() if results.name not in NO_FACES else None,
         metric_notes=bias,
+        absent=absent,
     )
 
 
@@ -226,11 +268,15 @@ def main() -> None:
     parser.add_argument("--align", action="store_true", help="with --images: cut the faces out first, as in FFHQ")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N pictures by name")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: reports; with --images runs/own")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share the measuring (default: 1)")
     parser.add_argument("--device", default="cpu", help="where networks run (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.limit is not None and arguments.limit < 1:
         raise Refusal(f"--limit is {arguments.limit}: give at least 1")
-    profile = Profile(device=_device(arguments.device))
+    if arguments.processes < 1:
+        raise Refusal(f"--processes is {arguments.processes}: give at least 1")
+    keep_freed_memory()
+    profile = Profile(device=usable_device(arguments.device))
     own = arguments.images is not None
     places = Places(reports=arguments.out or Path("runs/own" if own else "reports"))
     methods = arguments.methods.split(",") if arguments.methods else None
@@ -244,7 +290,8 @@ def main() -> None:
         if arguments.align:
             raise Refusal("--align is for your own pictures: give their folder with --images")
         sets = arguments.sets.split(",")
-        evaluate(places, profile, sets=sets, methods=methods, limit=arguments.limit, subsets=subsets)
+        options = {"limit": arguments.limit, "subsets": subsets, "processes": arguments.processes}
+        evaluate(places, profile, sets=sets, methods=methods, **options)
     images = {"images": arguments.images} if own else None
     origin = origin_of(places, profile, sets, parameters, images)
     rendered = render(places, origin, sets=sets, profile=profile.name)
@@ -253,13 +300,6 @@ def main() -> None:
         console.print(table.rich(console.width), "")
     console.print(rendered.costs.rich(), "")
     console.print(f"written: {places.reports}/table1.{{md,csv,tex,json}}, {places.measurements}/", style="dim")
-
-
-def _device(name: str) -> torch.device:
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise Refusal(f"--device {name} cannot be used ({str(error).splitlines()[0]}): give cpu, or cuda") from error
 
 
 def read_parameters(path: Path = Path("params.yaml")) -> dict[str, Any] | None:

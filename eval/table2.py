@@ -23,14 +23,15 @@ import pandas as pd
 from rich.console import Console
 
 from eval import clip_measurement, measurement
+from eval.absent import Absent
 from eval.clip_measurement import EXTREME, FRAMES, INTERPOLATED, TEMPORAL, per_clip
 from eval.clips import clip_of, number_of, read_clips
-from eval.contest import METHODS, Places
+from eval.contest import ROWS, Places
 from eval.figures.filmstrip import caption, clip_with_extremes, filmstrip
 from eval.figures.looping_clip import write_looping_clip
 from eval.figures.style import save
 from eval.measurement import Parts, plain
-from eval.metrics.clip_suite import SOURCE, build_clip_suite
+from eval.metrics.clip_suite import SOURCE
 from eval.metrics.suite import mean_cell
 from eval.orderings import HELD, NOT_HELD, NOT_MEASURED, NOT_SEPARABLE, Ordering, published_orderings
 from eval.profile import Profile
@@ -104,7 +105,7 @@ def evaluate(
         if not folder.is_dir():
             raise Refusal(f"there are no inversions by {method!r} in {folder}: run `make repro`, which makes them")
     sources = read_clips(places.clips, limit=clips, frames=frames)
-    suite = build_clip_suite(profile.assets, places.test / MEAN_DESCRIPTOR, profile.device)
+    suite = profile.clip_suite(places.test / MEAN_DESCRIPTOR)
     basis = f"{code_sha256()} {sha256(places.test / MEAN_DESCRIPTOR)} {profile.resolution} {profile.device}"
     parts = Parts(places.measurements / ".parts" / FRAMES, basis)
     clip_measurement.measure(
@@ -165,7 +166,7 @@ class Judgement:
 def render(places: Places, origin: Mapping[str, Any], *, profile: str = "embedded") -> list[Table]:
     """Write ``table2.{json,md,csv,tex}`` from the measurements; ``origin`` is the provenance."""
     judgement = Judgement.read(places)
-    tables = tables_of(judgement, profile)
+    tables = tables_of(judgement, profile, Absent.read(places.measurements))
     results = {
         "metrics": {key: value for each in judgement.judged for key, value in each.results.metrics.items()},
         "profile": profile,
@@ -195,8 +196,8 @@ def illustrate(places: Places, *, resolution: int = 256, frames: int | None = No
         write_looping_clip(clip, folders, labels, places.reports / "clips" / f"{clip.name}.webp")
 
 
-def tables_of(judgement: Judgement, profile: str = "embedded") -> list[Table]:
-    """Table 2 with the paper's beside it, and the table of stability."""
+def tables_of(judgement: Judgement, profile: str = "embedded", absent: Absent | None = None) -> list[Table]:
+    """Table 2 with the paper's beside it, and the table of stability; ``absent`` is what could not be measured."""
     results, counts = judgement.of_frames.results, _frame_counts(judgement.frames)
     clips = f"{results.n} clip{'s' * (results.n != 1)}"
     per_frame = set_table(
@@ -206,6 +207,7 @@ def tables_of(judgement: Judgement, profile: str = "embedded") -> list[Table]:
         beside=published("table2"),
         notes=_notes_on_frames(counts, profile),
         wording=CLIPS,
+        absent=absent,
     )
     extreme = _extreme_poses(judgement)
     per_frame = replace(per_frame, under=[*per_frame.under, *([extreme] if extreme else [])])
@@ -220,6 +222,7 @@ def tables_of(judgement: Judgement, profile: str = "embedded") -> list[Table]:
         metric_notes=lambda metric: [DEFINITIONS[metric]] if metric in DEFINITIONS else [],
         notes=[*pairs, *_distances_from_1(judgement), *_own_jitter(judgement)],
         wording=CLIPS,
+        absent=absent,
     )
     return [per_frame, stability]
 
@@ -264,7 +267,7 @@ def _pairs_used(judgement: Judgement) -> list[str]:
         whole.append(f"{label} {int(sums[f'{metric}_expected'].max())}")
         for method, (expected, used) in zip(sums.index, sums.to_numpy(int), strict=True):
             if used < expected:
-                fewer.append(f"{METHODS.get(method, method)}, {label}: {used} of {expected}")
+                fewer.append(f"{ROWS.get(method, method)}, {label}: {used} of {expected}")
     notes = [f"Pairs of frames (triples for the jitter, frames for the lowest ID) of all clips: {', '.join(whole)}."]
     notes.append(f"Fewer were used for {'; '.join(fewer)}." if fewer else "Every method used all of its pairs.")
     return notes
@@ -284,9 +287,7 @@ def _distances_from_1(judgement: Judgement) -> list[str]:
 def _in_order(methods: Iterable[str]) -> dict[str, str]:
     """METHOD -> its name in print, in the order of the rows, without the source."""
     known = set(methods) - {SOURCE}
-    return {
-        method: METHODS.get(method, method) for method in [*sorted(known - set(METHODS)), *METHODS] if method in known
-    }
+    return {method: ROWS.get(method, method) for method in [*sorted(known - set(ROWS)), *ROWS] if method in known}
 
 
 def _own_jitter(judgement: Judgement) -> list[str]:
@@ -365,7 +366,7 @@ def section(places: Places) -> Section | None:
         key="video",
         title="Video inversion (Table 2)",
         introduction=_introduction(judgement),
-        tables=tables_of(judgement, profile),
+        tables=tables_of(judgement, profile, Absent.read(places.measurements)),
         illustrations=illustrations,
     )
 
@@ -394,7 +395,7 @@ def verdicts(orderings: Sequence[Ordering]) -> str:
 
 def origin_of(places: Places, profile: Profile, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
     """Provenance: code, parameters, machine, and the hashes of assets, weights and clips."""
-    inputs = {"assets": profile.assets, "weights": profile.weights, "clips": places.clips}
+    inputs = {**profile.inputs, "clips": places.clips}
     return provenance(inputs, parameters)
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, interpolate, pad
 
 from fse.checkpoints.shapes import consecutive, kernel_shape
 from fse.trunk import Trunk, TrunkSize, iresnet_size
@@ -90,7 +90,16 @@ class FeatureStyleEncoder(Trunk):
         outputs = self.stages(pictures)
         pooled = torch.cat([adaptive_avg_pool2d(output, self.size.pooling) for output in outputs], 1).flatten(1)
         codes = torch.stack([style(pooled) for style in self.styles], 1)
-        return codes, self.content_layer(outputs[2])
+        return codes, self._feature(outputs[2])
+
+    def _feature(self, third: Tensor) -> Tensor:
+        """Output of the third stage -> F."""
+        feature: Tensor = self.content_layer(third)
+        return feature
+
+    def picture_side(self, feature_side: int) -> int:
+        """Of the pictures that the network has to see, for its F to have ``feature_side``."""
+        return feature_side * 8 * self.size.feature_stride * self.size.trunk.stem_stride
 
     @property
     def feature_norm(self) -> nn.BatchNorm2d:
@@ -107,3 +116,43 @@ class FeatureStyleEncoder(Trunk):
         """
         self.feature_norm.weight.copy_(feature_std)
         self.feature_norm.bias.copy_(feature_mean)
+
+
+@dataclass(frozen=True)
+class MarginEncoderSize(EncoderSize):
+    """Size of a :class:`MarginEncoder`; the defaults are for StyleGAN3 at 1024 px in configuration T, K = 5.
+
+    Attributes
+    ----------
+    rate, margin : int
+        Samples of F across the picture, and beyond it on every side.
+    """
+
+    num_codes: int = 16
+    feature_stride: int = 1
+    rate: int = 64
+    margin: int = 10
+
+
+class MarginEncoder(FeatureStyleEncoder):
+    """For a generator whose feature tensor reaches beyond the picture: StyleGAN3, whose F is 84x84 with a margin of 10.
+
+    The paper says of StyleGAN3 that it is inverted, and not how F is brought there. The feature branch's map covers the
+    picture alone: here it is interpolated to F's rate, corners not aligned, and its border is repeated over the margin
+    (:class:`fse.generators.stylegan3.StyleGAN3` says why).
+    """
+
+    Size = MarginEncoderSize
+    size: MarginEncoderSize
+
+    def __init__(self, size: MarginEncoderSize | None = None) -> None:
+        super().__init__(size or MarginEncoderSize())
+
+    def _feature(self, third: Tensor) -> Tensor:
+        rate, margin = self.size.rate, self.size.margin
+        feature = interpolate(super()._feature(third), size=(rate, rate), mode="bilinear", align_corners=False)
+        return pad(feature, (margin,) * 4, mode="replicate")
+
+    def picture_side(self, feature_side: int) -> int:
+        """A map of half F's rate holds the band of K = 5."""
+        return super().picture_side((feature_side - 2 * self.size.margin) // 2)

@@ -115,15 +115,21 @@ class FeatureStyleInverter:
 
 
 class _CodesOf(nn.Module):
-    """The code branch of a Feature-Style Encoder."""
+    """The code branch of a Feature-Style Encoder, which sees pictures of ``side``."""
 
-    def __init__(self, encoder: FeatureStyleEncoder) -> None:
+    def __init__(self, encoder: FeatureStyleEncoder, side: int) -> None:
         super().__init__()
         self.encoder = encoder
+        self.side = side
 
     def forward(self, pictures: Tensor) -> Tensor:
-        codes: Tensor = self.encoder(pictures)[0]
+        codes: Tensor = self.encoder(reduce(pictures, self.side))[0]
         return codes
+
+
+def codes_alone(method: FeatureStyleInverter) -> CodesInverter:
+    """FSE's first reconstruction, G(w): the same encoder without its feature tensor."""
+    return CodesInverter(_CodesOf(method.encoder, method.side), method.generator)
 
 
 def load_fse(generator: MobileStyleGAN, weights: Path) -> FeatureStyleInverter:
@@ -155,11 +161,19 @@ def load_official_fse(encoder: Path, generator: Path) -> FeatureStyleInverter:
             f"{encoder} gives {made[0]} codes and a feature of {made[1]} channels, and the generator of {generator} "
             f"takes {taken[0]} and {taken[1]}; choose an encoder and a generator of one model"
         )
-    # F has 1 / (8 * strides) of the side of the pictures that the encoder sees.
-    side = synthesis.feature_shape[1] * 8 * network.size.feature_stride * network.size.trunk.stem_stride
-    return FeatureStyleInverter(network, synthesis, side)
+    return FeatureStyleInverter(network, synthesis, side_for(network, synthesis))
+
+
+def side_for(encoder: FeatureStyleEncoder, generator: StyleGenerator) -> int:
+    """Of the pictures that the encoder has to see, so that its F has the shape of the generator's."""
+    return encoder.picture_side(generator.feature_shape[1])
 
 
 def load_fse_codes(generator: MobileStyleGAN, weights: Path) -> CodesInverter:
-    """FSE's first reconstruction, G(w): the same encoder without its feature tensor."""
-    return CodesInverter(_CodesOf(load_fse(generator, weights).encoder), generator)
+    """G(w) with the trained weights ``fse.safetensors``, as :func:`load_fse` reads them."""
+    return codes_alone(load_fse(generator, weights))
+
+
+def load_official_fse_codes(encoder: Path, generator: Path) -> CodesInverter:
+    """G(w) out of the official files, as :func:`load_official_fse` reads them."""
+    return codes_alone(load_official_fse(encoder, generator))

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, mse_loss
 
-from fse.perceptual import STLPIPS
+
+class PerceptualDistance(Protocol):
+    """A learned distance of pictures (B, 3, H, W) in [-1, 1]: V of Eq. (3), ST-LPIPS or LPIPS."""
+
+    def __call__(self, x: Tensor, y: Tensor, /) -> Tensor:
+        """(B,) distances, 0 for equal pictures."""
+        ...
+
+    def features(self, x: Tensor, /) -> list[Tensor]:
+        """What pictures are compared by."""
+        ...
+
+    def distance(self, features_x: list[Tensor], features_y: list[Tensor], /) -> Tensor:
+        """(B,) distances of two results of ``features``."""
+        ...
 
 
 def pixel_loss(reconstruction: Tensor, picture: Tensor) -> Tensor:
@@ -17,7 +32,7 @@ def pixel_loss(reconstruction: Tensor, picture: Tensor) -> Tensor:
 
     The paper takes it on the synthetic half of a batch only, and on G(w) only.
     """
-    return mse_loss(reconstruction.float(), picture.float())
+    return mse_loss(single(reconstruction), single(picture))
 
 
 class MultiScalePerceptualLoss:
@@ -28,7 +43,7 @@ class MultiScalePerceptualLoss:
     serve both reconstructions.
     """
 
-    def __init__(self, perceptual: STLPIPS, sides: Sequence[int]) -> None:
+    def __init__(self, perceptual: PerceptualDistance, sides: Sequence[int]) -> None:
         self.perceptual = perceptual
         self.sides = tuple(sides)
 
@@ -51,23 +66,30 @@ def feature_loss(feature: Tensor, generator_feature: Tensor) -> Tensor:
     The generator's side is the target and takes no gradient, as in the released code: F is drawn to the
     generator's feature space, not the codes to F.
     """
-    return mse_loss(feature.float(), generator_feature.detach().float())
+    return mse_loss(single(feature), single(generator_feature.detach()))
 
 
 @dataclass(frozen=True)
 class FeatureStyleWeights:
-    """Weights of Eq. (5): L_mse + lambda_1 L_m_lpips + lambda_2 L_f_recon.
+    """Weights of Eq. (5), L_mse + lambda_1 L_m_lpips + lambda_2 L_f_recon, and of what Eq. (8) adds for faces.
 
-    ``perceptual`` and ``feature`` are the paper's lambda_1 and lambda_2. ``pixel_feature`` is ours: the mean
-    squared error of G(F, w) on the whole batch, absent from Eq. (5). Where LPIPS gives way to ST-LPIPS, which
-    is built to tolerate shifts, nothing else would hold G(F, w) to the picture's pixels; 0 gives Eq. (5).
-    The face terms lambda_3 L_id (Eq. 6) and lambda_4 L_parse (Eq. 7) of Eq. (8) join here.
+    ``perceptual`` and ``feature`` are the paper's lambda_1 and lambda_2; ``identity`` and ``parsing`` its lambda_3 of
+    Eq. (6) and lambda_4 of Eq. (7), both 0.1 there for faces. ``pixel_feature`` is ours: the mean squared error of
+    G(F, w) on the whole batch, absent from Eq. (5). Where LPIPS gives way to ST-LPIPS, which is built to tolerate
+    shifts, nothing else would hold G(F, w) to the picture's pixels; 0 gives Eq. (5).
     """
 
     pixel: float = 1.0
     perceptual: float = 0.2
     feature: float = 0.01
     pixel_feature: float = 0.0
+    identity: float = 0.0
+    parsing: float = 0.0
+
+
+def single(x: Tensor) -> Tensor:
+    """In single precision at least: half precision is too coarse to be summed, and double is kept."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def reduce(picture: Tensor, side: int) -> Tensor:

@@ -1,7 +1,11 @@
 """One training loop for FSE and every trainable baseline (paper, section 4), on Lightning Fabric.
 
-The batch of step t is a function of (seed, t, rank) alone, so a run that was killed continues the same curve
-from its last state without storing a data loader or a random state.
+The batch of step t is a function of (seed, t) alone, and so is all else that is drawn in it. So a run that was killed
+continues the same curve from its last state without storing a data loader or a random state, and processes share out
+the batch that one would have had: their losses and weights are the same but for the order of sums. Gradient
+accumulation shares it out in the same way, over time; batch normalisation, which is taken over all processes
+(:mod:`fse.synchronised_norm`), then sees a micro-batch only. That is the one thing in which accumulation is another
+training, for as long as batch normalisation is in training mode.
 """
 
 from __future__ import annotations
@@ -12,9 +16,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from dvclive.live import Live
 from lightning.fabric import Fabric
@@ -23,12 +26,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.utils import save_image
 from tqdm import tqdm
 
-from fse.generators.style_generator import StyleGenerator
+from fse.generators.style_generator import HasNoise, StyleGenerator
+from fse.losses import PerceptualDistance, single
 from fse.objective import Batch, Estimate, Objective, Terms
-from fse.offmanifold import push_off_manifold
-from fse.perceptual import STLPIPS
+from fse.ranger import Ranger
 from fse.refusal import Refusal
-from fse.renders import Renders
+from fse.synchronised_norm import synchronise
+from fse.training_data import Share, TrainingData
 
 Call = Callable[..., Tensor]
 Stateful = nn.Module | torch.optim.Optimizer
@@ -43,21 +47,33 @@ class TrainingSettings:
     steps : int
         Ordinary steps, after the warm start.
     batch : int
-        Pictures a step over all processes: unchanged renders, then renders pushed off the manifold.
+        Pictures a step over all processes: synthetic ones, then others (real, or renders pushed off the manifold).
     synthetic : float
-        Fraction of the batch that is unchanged renders; half in the paper.
+        Fraction of the batch that is synthetic; half in the paper.
     learning_rate : float
-        Adam's, after a linear rise over ``rise`` steps; a cosine takes it to a hundredth of it.
+        After a linear rise over ``rise`` steps; a cosine takes it to a hundredth of it.
     rise : int
         See ``learning_rate``; in the warm start too.
+    drop_at : int, optional
+        The ordinary step from which the learning rate is a tenth, in the place of the cosine.
+    optimiser, betas : str, tuple of float
+        Adam, or :class:`~fse.ranger.Ranger`, and its two decays.
+    clip : float, optional
+        Largest norm of a step's gradient.
+    freeze_norm_at : int, optional
+        The ordinary step from which the network is in evaluation mode, so that batch normalisation changes no more.
+    accumulate : int
+        Micro-batches in which a process takes its share of a batch, one after the other.
     fine_from : float
         Fraction of the steps after which losses are taken at the full resolution; before, at the coarse one.
     warm_steps, warm_batch, warm_learning_rate : int, int, float
         The warm start, on synthetic pictures only; 0 steps leave it out.
     average : float
         Decay of the running average of the weights, which is what is validated and shipped.
-    validate_every, save_every : int
-        Steps between validations, and between states that a killed run resumes from.
+    keep : {"best", "last"}
+        Which validated state is shipped.
+    validate_every, save_every, log_every : int
+        Steps between validations, between states that a killed run resumes from, and between rows of the log.
     seed : int
         Of everything random in the training.
     compile : bool
@@ -78,6 +94,14 @@ class TrainingSettings:
     seed: int = 0
     compile: bool = True
     synthetic: float = 0.5
+    drop_at: int | None = None
+    optimiser: Literal["adam", "ranger"] = "adam"
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float | None = 1.0
+    freeze_norm_at: int | None = None
+    accumulate: int = 1
+    keep: Literal["best", "last"] = "best"
+    log_every: int = 1
 
     @property
     def total(self) -> int:
@@ -89,36 +113,55 @@ class TrainingSettings:
         warm = step < self.warm_steps
         peak, length = (self.warm_learning_rate, self.warm_steps) if warm else (self.learning_rate, self.steps)
         at = step if warm else step - self.warm_steps
+        rise = min(1.0, (at + 1) / self.rise)
+        if self.drop_at is not None and not warm:
+            return peak * rise * (1.0 if at < self.drop_at else 0.1)
         cosine = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * at / max(1, length)))
-        return peak * cosine * min(1.0, (at + 1) / self.rise)
+        return peak * cosine * rise
 
     def is_fine(self, step: int) -> bool:
         """Whether the losses of a step are taken at the full resolution."""
         return step - self.warm_steps >= self.fine_from * self.steps
 
+    def is_norm_frozen(self, step: int) -> bool:
+        """Whether batch normalisation changes no more."""
+        return self.freeze_norm_at is not None and step - self.warm_steps >= self.freeze_norm_at
+
+    def share(self, step: int, index: int = 0, count: int = 1) -> Share:
+        """Share ``index`` of ``count`` of a step's batch."""
+        warm = step < self.warm_steps
+        total = self.warm_batch if warm else self.batch
+        synthetic = total if warm else round(total * self.synthetic)
+        return Share(self.seed, step, synthetic, total - synthetic, index, count)
+
 
 @dataclass(frozen=True)
 class Validation:
-    """Held-out pictures (n, 3, R, R), with the perceptual network that judges them."""
+    """Held-out pictures (n, 3, R, R), with the perceptual network that judges them.
+
+    ``name`` is the network's in the log, and ``batch`` how many pictures are reconstructed at a time.
+    """
 
     pictures: Tensor
-    perceptual: STLPIPS
+    perceptual: PerceptualDistance
+    name: str = "st_lpips"
+    batch: int = 8
 
     @torch.no_grad()
     def measure(self, objective: Objective) -> tuple[dict[str, float], Tensor]:
-        """PSNR and ST-LPIPS of each reconstruction, their score, and a grid of sources and reconstructions.
+        """PSNR and perceptual distance of each reconstruction, their score, and a grid of sources and reconstructions.
 
-        ``score`` = MSE + 0.2 ST-LPIPS of the method's own result, the weights of Eq. (5); lower is better.
+        ``score`` = MSE + 0.2 times that distance of the method's own result, the weights of Eq. (5); lower is better.
         """
         sums: dict[str, float] = {}
         rows: list[Tensor] = []
-        for pictures in self.pictures.split(8):
+        for pictures in self.pictures.split(self.batch):
             reconstructions = objective.reconstructions(pictures)
             for name, picture in reconstructions.items():
                 picture = picture.clamp(-1, 1)
                 mse = (picture - pictures).square().mean((1, 2, 3))
                 lpips = self.perceptual(picture, pictures)
-                values = {"psnr": -10 * torch.log10(mse / 4), "st_lpips": lpips}
+                values = {"psnr": -10 * torch.log10(mse / 4), self.name: lpips}
                 values["score"] = mse + 0.2 * lpips
                 for key, value in values.items():
                     sums[f"{key}_{name}"] = sums.get(f"{key}_{name}", 0.0) + value.sum().item()
@@ -129,26 +172,21 @@ class Validation:
         return {key: value for key, value in means.items() if not key.startswith("score_")}, torch.cat(rows)
 
 
-def batch_at(renders: Renders, settings: TrainingSettings, step: int, fabric: Fabric) -> Batch:
-    """This process's share of the batch of a step: synthetic pictures, then others pushed off the manifold."""
-    warm = step < settings.warm_steps
-    count = (settings.warm_batch if warm else settings.batch) // fabric.world_size
-    random = np.random.default_rng([settings.seed, step, fabric.global_rank])
-    picked = random.choice(renders.count, count, replace=False)
-    synthetic = count if warm else round(count * settings.synthetic)
-    pictures = renders[picked]
-    if synthetic < count:
-        pictures = torch.cat((pictures[:synthetic], push_off_manifold(pictures[synthetic:], random)))
-    codes = renders.codes[torch.from_numpy(picked[:synthetic])]
+def batch_at(data: TrainingData, settings: TrainingSettings, step: int, fabric: Fabric, part: int = 0) -> Batch:
+    """This process's share of the batch of a step, or its micro-batch ``part``; see :class:`TrainingSettings`."""
+    index, count = fabric.global_rank * settings.accumulate + part, fabric.world_size * settings.accumulate
+    share = settings.share(step, index, count)
+    pictures, codes = data.batch(share)
     pictures = pictures.to(fabric.device, memory_format=torch.channels_last)
-    return Batch(pictures, codes.to(fabric.device), max(0, step - settings.warm_steps) / settings.steps)
+    progress = max(0, step - settings.warm_steps) / settings.steps
+    return Batch(pictures, codes.to(fabric.device), progress, share.seeds)
 
 
 def train(
     objective: Objective,
     coarse: StyleGenerator,
     fine: StyleGenerator,
-    renders: Renders,
+    data: TrainingData,
     validation: Validation,
     settings: TrainingSettings,
     fabric: Fabric,
@@ -162,14 +200,14 @@ def train(
         An nn.Module; trained on ``fabric``'s device.
     coarse, fine : StyleGenerator
         Generators whose pictures the losses see before and after ``settings.fine_from``.
-    renders : Renders
-        Training pictures, already rendered.
+    data : TrainingData
+        Training pictures.
     validation : Validation
         Pictures that are in no training batch.
     settings : TrainingSettings
         Budget and schedule.
     fabric : Fabric
-        Device, precision, number of processes.
+        Device, precision, number of processes. Several machines need ``folder`` on a file system that they share.
     folder : Path
         Keeps ``last.pt`` and ``best.pt`` (states), DVCLive's logs and sample grids. A run whose ``last.pt``
         is there continues it.
@@ -183,16 +221,21 @@ def train(
     Raises
     ------
     Refusal
-        When ``last.pt`` is damaged or belongs to another training, or the loss is no longer finite.
+        When ``last.pt`` is damaged or belongs to another training, the loss is no longer finite, or a batch cannot be
+        shared out evenly.
     """
+    _check_shares(objective, settings, fabric)
+    if fabric.world_size > 1:
+        synchronise(objective.network)
     module, parameters = _module(objective), list(objective.network.parameters())
-    optimiser = torch.optim.Adam(parameters, settings.learning_rate, (0.9, 0.99))
+    kind = {"adam": torch.optim.Adam, "ranger": Ranger}[settings.optimiser]
+    optimiser = kind(parameters, settings.learning_rate, settings.betas)
     wrapped, optimiser = fabric.setup(module, optimiser)
     critic = _Adversary.of(objective, fabric)
     average = AveragedModel(objective.network, multi_avg_fn=get_ema_multi_avg_fn(settings.average), use_buffers=True)
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {"network": objective.network, "average": average, "optimiser": optimiser}
-    state = _State({**parts, **(critic.parts if critic else {})}, settings)
+    stateful = {"network": objective.network, "average": average, "optimiser": optimiser}
+    state = _State({**stateful, **(critic.parts if critic else {})}, settings)
     state.resume(folder / "last.pt")
     if state.step == 0 and fabric.is_global_zero:
         (folder / "best.pt").unlink(missing_ok=True)  # of an earlier training
@@ -200,9 +243,9 @@ def train(
         coarse, fine = compiled(coarse), compiled(fine)
 
     def counted(generator: StyleGenerator) -> StyleGenerator:
-        def synthesize(codes: Tensor, feature: Tensor | None = None) -> Tensor:
+        def synthesize(codes: Tensor, feature: Tensor | None = None, **noise: Any) -> Tensor:
             state.rendered += len(codes)
-            return generator.synthesize(codes, feature)
+            return generator.synthesize(codes, feature, **noise)
 
         return _Called(generator, synthesize, generator.feature)
 
@@ -218,12 +261,20 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = settings.rate(step)
             generator = None if step < settings.warm_steps else fine if settings.is_fine(step) else coarse
-            objective.network.train()
-            batch, estimate = batch_at(renders, settings, step, fabric), None
-            for _ in range(objective.passes if generator else 1):
-                terms, estimate = wrapped(batch, generator, estimate)
-                fabric.backward(terms["loss"])
-            fabric.clip_gradients(wrapped, optimiser, max_norm=1.0)
+            objective.network.train(not settings.is_norm_frozen(step))
+            parts: list[Terms] = []
+            for part in range(settings.accumulate):
+                batch, estimate = batch_at(data, settings, step, fabric, part), None
+                # Processes tell each other their gradients once a step, with the last micro-batch.
+                alone = fabric.world_size > 1 and part + 1 < settings.accumulate
+                with fabric.no_backward_sync(wrapped, enabled=alone):
+                    for _ in range(objective.passes if generator else 1):
+                        terms, estimate = wrapped(batch, generator, estimate)
+                        fabric.backward(terms["loss"] / settings.accumulate)
+                parts.append({name: term.detach() for name, term in terms.items()})
+            terms = _mean(parts, fabric)
+            if settings.clip is not None:
+                fabric.clip_gradients(wrapped, optimiser, max_norm=settings.clip)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             average.update_parameters(objective.network)
@@ -232,10 +283,14 @@ def train(
             state.step, state.seconds = step + 1, time.monotonic() - started
 
             last = state.step == settings.total
-            logs = {f"train/{name}": value.item() for name, value in terms.items()}
-            logs |= {"train/learning_rate": settings.rate(step), "seconds": state.seconds}
-            bar.set_postfix_str(f"loss {logs['train/loss']:.4f}")
-            if not math.isfinite(logs["train/loss"]):
+            saved = state.step % settings.save_every == 0 or last
+            logs: dict[str, float] = {}
+            # Reading a number off a GPU waits for it; but no state is kept that may not be finite.
+            if saved or state.step % settings.log_every == 0:
+                logs = {f"train/{name}": value.item() for name, value in terms.items()}
+                logs |= {"train/learning_rate": settings.rate(step), "seconds": state.seconds}
+                bar.set_postfix_str(f"loss {logs['train/loss']:.4f}")
+            if not math.isfinite(logs.get("train/loss", 0)):
                 raise Refusal(f"the loss of step {step} is not finite; lower train.learning_rate and delete {folder}")
             if state.step % settings.validate_every == 0 or last:
                 with _averaged(objective.network, average), fabric.autocast():
@@ -246,15 +301,17 @@ def train(
                     path.parent.mkdir(exist_ok=True)
                     columns = min(8, len(validation.pictures))
                     save_image(grid.float(), path, nrow=columns, value_range=(-1, 1), normalize=True)
-                if step >= settings.warm_steps and measures["score"] < state.best.get("score", math.inf):
+                better = settings.keep == "last" or measures["score"] < state.best.get("score", math.inf)
+                if step >= settings.warm_steps and better:
                     state.best = {"step": state.step, **measures}
                     if fabric.is_global_zero:
                         _save({"network": average.module.state_dict(), "best": state.best}, folder / "best.pt")
-            if live is not None:
+            if live is not None and logs:
+                live.step = step
                 for name, value in logs.items():
                     live.log_metric(name, value)
                 live.next_step()
-            if fabric.is_global_zero and (state.step % settings.save_every == 0 or last):
+            if fabric.is_global_zero and saved:
                 state.save(folder / "last.pt")
     finally:
         bar.close()
@@ -266,6 +323,29 @@ def train(
     objective.network.eval()
     seen = settings.steps * settings.batch / fabric.world_size
     return {**best["best"], "seconds": state.seconds, "renders_per_picture": state.rendered / max(1, seen)}
+
+
+def _check_shares(objective: Objective, settings: TrainingSettings, fabric: Fabric) -> None:
+    count = fabric.world_size * settings.accumulate
+    for step in {0, settings.warm_steps}:
+        whole = settings.share(step)
+        if whole.synthetic % count or whole.others % count:
+            raise Refusal(
+                f"a batch of {whole.synthetic} synthetic and {whole.others} other pictures cannot be shared out evenly "
+                f"to {fabric.world_size} processes with {settings.accumulate} micro-batches each; choose fewer, or a "
+                "larger batch"
+            )
+    if settings.accumulate > 1 and objective.critic is not None:
+        raise Refusal("a method with a critic is not trained with accumulated gradients; set accumulate to 1")
+
+
+def _mean(parts: Sequence[Terms], fabric: Fabric) -> Terms:
+    """Terms averaged over micro-batches and processes, which are all of one size."""
+    if len(parts) == fabric.world_size == 1:
+        return parts[0]
+    rows = torch.stack([torch.stack([single(part[name]) for name in parts[0]]) for part in parts])
+    means = fabric.all_reduce(rows.mean(0), reduce_op="mean")
+    return dict(zip(parts[0], means, strict=True))
 
 
 class _Adversary:
@@ -355,6 +435,8 @@ class _Called:
         self.feature_codes, self.rgb_skip = generator.feature_codes, generator.rgb_skip
         self.mean_code, self.map = generator.mean_code, generator.map
         self.synthesize, self.feature = synthesize, feature
+        if isinstance(generator, HasNoise):
+            self.fresh_noise = generator.fresh_noise
 
 
 class _averaged:

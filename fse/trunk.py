@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate, chain, groupby, pairwise
+from pathlib import Path
 from typing import Literal
 
 from torch import Tensor, nn
 
+from fse.checkpoints.checkpoint import check_parameters
 from fse.checkpoints.shapes import consecutive, kernel_shape
 from fse.refusal import Refusal
 from fse.sized_network import SizedNetwork
@@ -151,6 +153,27 @@ class Trunk(SizedNetwork):
                 if number in self.ends:
                     outputs.append(x)
         return outputs
+
+
+def start_from_arcface(trunk: Trunk, arcface: Mapping[str, Tensor], source: Path | str) -> None:
+    """Give an iResNet trunk the weights of ArcFace's (``backbone.pth``), where the FSE release begins its training.
+
+    Raises
+    ------
+    Refusal
+        Naming the parameter that ``arcface``, of the file ``source``, lacks or has in another shape.
+    """
+    names = {}
+    for name in trunk.state_dict():
+        part, _, rest = name.partition(".")
+        if part == "conv":
+            number, _, kind = rest.partition(".")
+            names[name] = f"{('conv1', 'bn1', 'prelu')[int(number)]}.{kind}"
+        elif part.startswith("block_"):
+            names[name] = f"layer{part.removeprefix('block_')}.{rest}"
+    wanted = {official: tuple(trunk.state_dict()[name].shape) for name, official in names.items()}
+    check_parameters(wanted, arcface, source, "give ArcFace's backbone.pth")
+    trunk.load_state_dict({name: arcface[official] for name, official in names.items()}, strict=False)
 
 
 def iresnet_size(tensors: Mapping[str, Tensor], stem: str = "conv.0", stages: str = "block_{}") -> TrunkSize:

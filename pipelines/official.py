@@ -11,9 +11,13 @@ from torch import Tensor, nn
 
 from baselines.hfgi.residual_aligner import ResidualAligner
 from baselines.hfgi.residual_encoder import ResidualEncoder
+from baselines.hyperstyle.hypernetwork import HyperNetwork
+from baselines.hyperstyle.w_encoder import WEncoder
 from baselines.idinvert.encoder import InDomainEncoder
 from baselines.idinvert.vgg16 import VGG16
 from baselines.psp import PyramidEncoder
+from baselines.styleres.inversion import BLOCK, INSERTED, encoder_size, generator_in_styleres
+from baselines.styleres.transformation import Transformation
 from fse.bisenet import BiSeNet
 from fse.checkpoints.checkpoint import Checkpoint, check_parameters
 from fse.encoder import FeatureStyleEncoder
@@ -71,6 +75,19 @@ def _generator(family: Family, prefix: str) -> Kind:
     return Kind(family.holds, tuple(prefix + mark for mark in family.marks), {prefix: build}, unread=family.rebuilt)
 
 
+def _styleres() -> Kind:
+    def e4e(tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> tuple[nn.Module, Mapping[str, Tensor]]:
+        return PyramidEncoder(encoder_size(tensors, options)), tensors
+
+    def generator(tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> tuple[nn.Module, Mapping[str, Tensor]]:
+        size, state = generator_in_styleres(tensors, {})
+        return StyleGAN2(size, 1), state
+
+    networks = {"e4e.": e4e, "generator_smooth.": generator, f"generator_smooth.{BLOCK}": _sized(Transformation)}
+    marks = ("e4e.input_layer.0.weight", f"generator_smooth.{INSERTED}gates.down1.weight")
+    return Kind("StyleRes (styleres_ffhq.pth)", marks, networks, ("latent_avg",))
+
+
 _LATERAL = ("state_dict.encoder.latlayer1.weight",)
 KINDS = {
     "fse-encoder": Kind(
@@ -98,6 +115,18 @@ KINDS = {
     "e4e": _psp_family("e4e (e4e_ffhq_encode.pt)", ("Encoder4Editing",), _LATERAL),
     "restyle-psp": _psp_family("ReStyle on pSp (restyle_psp_ffhq_encode.pt)", ("BackboneEncoder",), ()),
     "restyle-e4e": _psp_family("ReStyle on e4e (restyle_e4e_ffhq_encode.pt)", ("ProgressiveBackboneEncoder",), ()),
+    "hyperstyle": Kind(
+        "HyperStyle (hyperstyle_ffhq.pt)",
+        ("state_dict.hypernet.conv1.weight", "state_dict.hypernet.shared_weight_hypernet.w1"),
+        {"state_dict.hypernet.": _sized(HyperNetwork), "state_dict.decoder.": _sized(StyleGAN2)},
+        ("latent_avg",),
+    ),
+    "w-encoder": Kind(
+        "the encoder into W that HyperStyle starts from (faces_w_encoder.pt)",
+        ("state_dict.encoder.input_layer.0.weight", "state_dict.encoder.linear.weight"),
+        {"state_dict.encoder.": _sized(WEncoder)},
+    ),
+    "styleres": _styleres(),
     "idinvert-encoder": Kind(
         "the encoder of in-domain inversion (styleganinv_ffhq256_encoder.pth)",
         ("block0.conv.weight", "block1.conv1.weight"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,6 +20,9 @@ Sides = Annotated[tuple[Annotated[int, Field(ge=32)], ...], Field(min_length=1)]
 # Below 16 channels, PyTorch's 1x1 convolutions of stride 2 write past their memory on CPUs in the gradient
 # (channels-last; https://github.com/uxlfoundation/oneDNN/issues/6035).
 Width = Annotated[int, Field(ge=16)]
+
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -296,7 +299,12 @@ class Parameters(BaseModel):
 
 
 def read_parameters(path: Path = Path("params.yaml")) -> Parameters:
-    """Read and check the file.
+    """The file of the embedded profile; raises Refusal as :func:`read_checked` does."""
+    return read_checked(path, Parameters)
+
+
+def read_checked(path: Path, model: type[Model]) -> Model:
+    """Read a file of parameters and check it.
 
     Raises
     ------
@@ -304,7 +312,7 @@ def read_parameters(path: Path = Path("params.yaml")) -> Parameters:
         Naming the first wrong parameter as ``section.name``, what is wrong with it, and what it was.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise Refusal(
             f"{path} is missing; run from the project's root, or restore it with `git checkout -- {path}`"
@@ -312,7 +320,7 @@ def read_parameters(path: Path = Path("params.yaml")) -> Parameters:
     except yaml.YAMLError as error:
         raise Refusal(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     try:
-        return Parameters.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "value_error":  # one of those above, which name their parameters

@@ -25,6 +25,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms import Compose, Normalize, Pad, Resize, ToTensor
 
+from baselines.cars import rows_of_the_car
 from eval.datasets import afhq, celeba_hq, ffhq, stanford_cars
 from eval.datasets.__main__ import main
 from eval.datasets.dataset import DataSet
@@ -386,7 +387,7 @@ def test_cars_in_each_form_are_the_official_transforms(tmp_path: Path) -> None:
     full = stanford_cars.read(folder, form="full", allow_partial=True).tensor(0)[1]
     assert (padded[:, :64] == -1).all()
     assert (padded[:, 448:] == -1).all()
-    assert torch.equal(stanford_cars.rows_of_the_car(padded), full)
+    assert torch.equal(rows_of_the_car(padded), full)
 
 
 def test_cars_out_of_the_tgz_the_folder_and_a_mirror_are_the_same(tmp_path: Path) -> None:

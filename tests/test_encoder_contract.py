@@ -17,9 +17,12 @@ import fse
 from baselines.hfgi.consultation import Consultation
 from baselines.hfgi.residual_aligner import ResidualAligner, ResidualAlignerSize
 from baselines.hfgi.residual_encoder import ResidualEncoder, ResidualEncoderSize
+from baselines.hyperstyle.hypernetwork import HyperNetwork, HyperNetworkSize
+from baselines.hyperstyle.w_encoder import WEncoder, WEncoderSize
 from baselines.idinvert.encoder import InDomainEncoder, InDomainEncoderSize
 from baselines.idinvert.vgg16 import VGG16, VGG16Size
 from baselines.psp import PyramidEncoder, PyramidSize
+from baselines.styleres.transformation import Transformation, TransformationSize
 from fse.bisenet import BiSeNet, BiSeNetSize
 from fse.checkpoints.network_file import read_network, write_network
 from fse.encoder import EncoderSize, FeatureStyleEncoder
@@ -48,7 +51,15 @@ NETWORKS: dict[str, tuple[Callable[[], SizedNetwork], tuple[int, int, int]]] = {
     ),
     "hfgi-residual-encoder": (lambda: ResidualEncoder(ResidualEncoderSize((16, 20, 24), (12, 16, 16))), (3, 64, 64)),
     "hfgi-residual-aligner": (lambda: ResidualAligner(ResidualAlignerSize((16, 20, 24, 28))), (6, 64, 64)),
+    "hyperstyle-hypernetwork": (
+        lambda: HyperNetwork(
+            HyperNetworkSize((8, 8, 8, 6), (0, 2, 3, 5, 6, 8, 9), (0, 2, 3, 5, 6), 6, (8, 10, 12, 16), DEPTHS, 6, 7, 12)
+        ),
+        (6, 64, 64),
+    ),
+    "hyperstyle-w-encoder": (lambda: WEncoder(WEncoderSize(16, IR_SE)), (3, 64, 64)),
     "idinvert": (lambda: InDomainEncoder(InDomainEncoderSize(32, 8, 16, 32)), (3, 32, 32)),
+    "styleres": (lambda: Transformation(TransformationSize(6, 8, 12)), (22, 32, 32)),
     "vgg16": (lambda: VGG16(VGG16Size((16, 16, 20, 24, 24))), (3, 32, 32)),
     "arcface": (lambda: ArcFace(FaceRecognitionSize(IRESNET, 32, 8)), (3, 32, 32)),
     "ir-se-50": (lambda: IRFace(FaceRecognitionSize(IR_SE, 32, 8)), (3, 32, 32)),

@@ -226,7 +226,7 @@ def test_what_was_stopped_goes_on_where_it_was(faces: Path, tmp_path: Path, monk
         evaluate(places, Profile(), sets=["photographs"], methods=["psp", "fse"], batch=1, subsets={"fse": 2})
         return places
 
-    monkeypatch.setattr(table1, "build_suite", lambda *_: Stoppable([SSIM(), PSNR(), MSE()]))
+    monkeypatch.setattr(Profile, "suite", lambda *_: Stoppable([SSIM(), PSNR(), MSE()]))
     whole = run("whole").measurements
     calls.clear()
     stop = True
@@ -289,7 +289,7 @@ def test_the_command_line(
         ("--methods", "e4e"): "there are no inversions by 'e4e' in data/inversions/e4e/renders: run `make repro`",
         ("--sets", "cats"): "data/inversions has no inversions of 'cats': run `make repro`",
         ("--limit", "0"): "--limit is 0: give at least 1",
-        ("--device", "abacus"): "--device abacus cannot be used",
+        ("--device", "abacus"): "the device abacus cannot be used",
     }.items():
         monkeypatch.setattr(sys, "argv", ["table1", "--sets", "renders", *options])
         with pytest.raises(SystemExit) as exit_:

@@ -25,6 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from fse.generators.mobilestylegan import MobileStyleGAN
+from fse.offmanifold import push_off_manifold
 from fse.refusal import Refusal
 from fse.renders import Renders, render_codes
 from fse.training import TrainingSettings, batch_at, curve_rows
@@ -257,6 +258,31 @@ class TestBatches:
             for picture in batch.pictures[SETTINGS.batch // 2 :]:
                 assert (everything - picture).square().mean((1, 2, 3)).min() > 1e-4
             assert batch.pictures.abs().max() <= 1
+
+    @pytest.mark.parametrize("step", [SETTINGS.warm_steps - 1, SETTINGS.warm_steps, 25])
+    def test_are_those_that_the_shipped_weights_were_trained_on(
+        self, renders: Renders, fabric: Fabric, step: int
+    ) -> None:
+        """Bit for bit, as they were drawn before there were other data and shares: from (seed, step, process 0)."""
+        count = SETTINGS.warm_batch if step < SETTINGS.warm_steps else SETTINGS.batch
+        random = np.random.default_rng([SETTINGS.seed, step, 0])
+        picked = random.choice(renders.count, count, replace=False)
+        pictures = renders[picked]
+        if count == SETTINGS.batch:
+            pictures = torch.cat((pictures[:2], push_off_manifold(pictures[2:], random)))
+            picked = picked[:2]
+        batch = batch_at(renders, SETTINGS, step, fabric)
+        assert torch.equal(batch.pictures, pictures)
+        assert torch.equal(batch.codes, renders.codes[torch.from_numpy(picked)])
+
+    @pytest.mark.parametrize("count", [1, 2])
+    def test_shares_are_the_whole(self, renders: Renders, count: int) -> None:
+        pictures, codes = renders.batch(SETTINGS.share(9))
+        parts = [renders.batch(SETTINGS.share(9, index, count)) for index in range(count)]
+        assert torch.equal(torch.cat([part for _, part in parts]), codes)
+        s = len(codes) // count
+        both = [*(part[:s] for part, _ in parts), *(part[s:] for part, _ in parts)]
+        assert torch.equal(torch.cat(both), pictures)
 
     def test_warm_start_is_all_synthetic(self, renders: Renders, fabric: Fabric) -> None:
         batch = batch_at(renders, SETTINGS, SETTINGS.warm_steps - 1, fabric)

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from baselines.idinvert.encoder import InDomainEncoder
 from baselines.idinvert.vgg16 import VGG16
@@ -112,9 +113,15 @@ class InDomainInverter:
         self.weights = weights or InDomainWeights()
 
     def invert(self, pictures: Tensor) -> Inversion:
-        """pictures (B, 3, R, R) in [-1, 1] -> codes and G(w). Works within ``no_grad`` and ``inference_mode``, too."""
+        """pictures (B, 3, R, R) in [-1, 1] -> codes and G(w). Works within ``no_grad`` and ``inference_mode``, too.
+
+        Pictures of another side are resized as by OpenCV in the official script: bilinear, not antialiased.
+        """
         with torch.inference_mode(False), torch.no_grad():
             pictures = pictures.detach().clone()  # gradients cannot pass by a tensor born in inference mode
+            side = self.generator.resolution
+            if pictures.shape[-1] != side:
+                pictures = interpolate(pictures, size=(side, side), mode="bilinear")
             codes = self.encoder(pictures)
             if self.steps:
                 features = self.features(pictures)

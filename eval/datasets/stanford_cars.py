@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from eval.datasets.dataset import DataSet, Form, match, one_folder, pictures
 from eval.datasets.tree import join, open_tree
@@ -81,10 +80,3 @@ def read(
     found = match(tree, folder, names, title, allow_partial=allow_partial)
     name = f"stanford_cars_{split}{'' if form == 'padded' else f'_{form}'}"
     return DataSet(name, title, COUNTS[split], tree, pictures(folder, found), form=FORMS[form])
-
-
-def rows_of_the_car(padded: Tensor) -> Tensor:
-    """(..., S, S) with the padding -> (..., 3/4 S, S) without it: rows 64 to 447 of 512, 32 to 223 of 256."""
-    side = padded.shape[-2]
-    margin = side // 8
-    return padded[..., margin : side - margin, :]

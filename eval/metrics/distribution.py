@@ -1,6 +1,7 @@
 """Fréchet distances between the features of source pictures and those of their reconstructions.
 
-FD-EffNet on EfficientNet-Lite0, and FID on pytorch-fid's Inception where its weights are on the machine. The
+FD-EffNet on EfficientNet-Lite0, and FID on pytorch-fid's Inception where its weights are on the machine, with KID
+(:mod:`eval.metrics.kernel_distance`) on the same features beside it. The
 formula is pytorch-fid's, |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) with unbiased covariances; the trace of
 the root comes from eigenvalues or singular values in float64 instead of ``scipy.linalg.sqrtm``.
 
@@ -13,17 +14,21 @@ from __future__ import annotations
 import math
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pytorch_fid.inception import InceptionV3
 from torch import Tensor, nn
 
 from eval.metrics import efficientnet_lite0
 from eval.metrics.efficientnet_lite0 import EfficientNetLite0
 from eval.metrics.hub_cache import cached_weights
+from eval.metrics.inception import FIDInception
+from eval.metrics.kernel_distance import kernel_distance
+from eval.metrics.metric import Column, SetValue
 
 Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -168,10 +173,14 @@ class PairedFeatures:
         _, intercept = np.polyfit(1 / np.array(sizes), means, 1)
         return max(float(intercept), 0.0)
 
+    def pairs(self) -> NDArray[np.float32]:
+        """All features so far, (N, 2, D): source and reconstruction; in the file, not in memory."""
+        self._file.flush()
+        return np.memmap(self._file, np.float32, mode="r", shape=(len(self), 2, self.dimensions))
+
     def _resampler(self) -> Callable[[Counts], float]:
         """How often each of the pairs so far is drawn (N,) -> distance."""
-        self._file.flush()
-        pairs = np.memmap(self._file, np.float32, mode="r", shape=(len(self), 2, self.dimensions))
+        pairs = self.pairs()
         return resampled_by_gram(pairs) if len(self) < self.dimensions else resampled_directly(pairs)
 
 
@@ -214,6 +223,17 @@ def resampled_directly(pairs: NDArray[np.float32], chunk: int = 1024) -> Callabl
     return distance
 
 
+@dataclass(frozen=True)
+class ReferenceSet:
+    """Features of another set of pictures, which reconstructions can be held against in the place of their sources.
+
+    ``label`` is its name in print.
+    """
+
+    label: str
+    features: GaussianSums
+
+
 class FDEffNet:
     """Fréchet distance on pooled EfficientNet-Lite0 features."""
 
@@ -222,6 +242,7 @@ class FDEffNet:
     higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = ""
     range: ClassVar[tuple[float, float]] = (0.0, math.inf)
+    companions: ClassVar[tuple[Column, ...]] = ()
     dimensions: ClassVar[int] = efficientnet_lite0.FEATURES
 
     def __init__(self, network: EfficientNetLite0) -> None:
@@ -230,9 +251,12 @@ class FDEffNet:
     def features(self, pictures: Tensor) -> Tensor:
         return self.network.features(pictures)
 
+    def further(self, pairs: PairedFeatures) -> Mapping[str, SetValue]:
+        return {}
+
 
 class FID:
-    """Fréchet Inception distance with pytorch-fid's network and resizing."""
+    """Fréchet Inception distance with pytorch-fid's network and resizing, and the kernel distance beside it."""
 
     key: ClassVar[str] = "fid"
     label: ClassVar[str] = "FID"
@@ -241,18 +265,38 @@ class FID:
     range: ClassVar[tuple[float, float]] = (0.0, math.inf)
     dimensions: ClassVar[int] = 2048
 
-    def __init__(self, network: nn.Module) -> None:
-        """``network``: pytorch-fid's ``InceptionV3`` with its default output block."""
+    def __init__(self, network: nn.Module, reference: ReferenceSet | None = None) -> None:
+        """``network``: pictures (B, 3, H, W) in [0, 1] -> a list that begins with features (B, 2048, 1, 1), as
+        pytorch-fid's ``InceptionV3`` with its default output block; ``reference``: a further set to compare with.
+        """
         self.network = network.eval()
+        self.reference = reference
+        beside = [Column("kid", "KID", False, "", (-math.inf, math.inf))]
+        if reference is not None:
+            label = f"FID to {reference.label} (n = {reference.features.count})"
+            beside.append(Column("fid_reference", label, False, "", self.range))
+        self.companions: Sequence[Column] = tuple(beside)
+
+    @classmethod
+    def load(cls, weights: Path, reference: ReferenceSet | None = None) -> FID:
+        """From pytorch-fid's file of weights. Raises Refusal if it is missing or another network's."""
+        return cls(FIDInception.load(weights), reference)
 
     @classmethod
     def cached(cls) -> FID | None:
         """With the weights in torch hub's cache, or None if they are not there."""
         name = "pt_inception-2015-12-05-6726825d.pth"
-        if cached_weights(name, "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2") is None:
-            return None
-        return cls(InceptionV3())  # finds the file, of known content, in the cache
+        path = cached_weights(name, "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2")
+        return None if path is None else cls.load(path)
 
     def features(self, pictures: Tensor) -> Tensor:
         pooled: Tensor = self.network((pictures + 1) / 2)[0]
         return pooled.flatten(1)
+
+    def further(self, pairs: PairedFeatures) -> Mapping[str, SetValue]:
+        found = {"kid": kernel_distance(pairs.pairs())}
+        if self.reference is not None:
+            theirs, ours = self.reference.features, pairs.reconstructions
+            distance = frechet_distance(theirs.mean, theirs.covariance, ours.mean, ours.covariance)
+            found["fid_reference"] = SetValue(distance)
+        return found

@@ -59,24 +59,42 @@ class PictureMetric(Described, Protocol):
         ...
 
     def features(self, pictures: Tensor) -> Any:
-        """What the comparison needs of the source (B, 3, R, R) in [-1, 1]; computed once for all methods."""
+        """What the comparison needs of the source (B, 3, H, W) in [-1, 1]; computed once for all methods."""
         ...
 
     def compare(self, source: Any, reconstructions: Tensor) -> Outcome:
-        """``features`` of the source and (B, 3, R, R) in [-1, 1] -> one value a picture."""
+        """``features`` of the source and (B, 3, H, W) in [-1, 1] -> one value a picture."""
         ...
 
 
+@dataclass(frozen=True)
+class SetValue:
+    """What is found of a whole set of pictures, with its 95 % interval where there is one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
 class DistributionMetric(Described, Protocol):
-    """A Fréchet distance between the features of two sets of pictures."""
+    """A Fréchet distance between the features of two sets of pictures, and what else their features tell."""
 
     @property
     def dimensions(self) -> int:
         """D, the length of a picture's features."""
         ...
 
+    @property
+    def companions(self) -> Sequence[Column]:
+        """Further columns, whose values :meth:`further` gives."""
+        ...
+
     def features(self, pictures: Tensor) -> Tensor:
-        """(B, 3, R, R) in [-1, 1] -> (B, D)."""
+        """(B, 3, H, W) in [-1, 1] -> (B, D)."""
+        ...
+
+    def further(self, pairs: Any) -> Mapping[str, SetValue]:
+        """Companion -> value, from the :class:`eval.metrics.distribution.PairedFeatures` of a method."""
         ...
 
 

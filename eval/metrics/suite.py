@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from eval.metrics.at_size import Size, resized, size_of
 from eval.metrics.distribution import FEWEST_PICTURES, FID, FDEffNet, PairedFeatures
 from eval.metrics.efficientnet_lite0 import EfficientNetLite0
 from eval.metrics.identity import FaceDescriptor, Identity, MeanDescriptor
-from eval.metrics.metric import PICTURE_RANGE, Column, Described, DistributionMetric, PictureMetric, check_range
+from eval.metrics.metric import (
+    PICTURE_RANGE,
+    Column,
+    Described,
+    DistributionMetric,
+    PictureMetric,
+    SetValue,
+    check_range,
+)
 from eval.metrics.perceptual import LPIPSDistance, STLPIPSDistance
 from eval.metrics.pixel import MSE, PSNR, SSIM
+from eval.metrics.source_features import SourceFeatures
 from eval.statistics import mean_interval
 from fse.perceptual import STLPIPS
 
@@ -33,8 +43,8 @@ class Cell(_Reason):
     """A metric of a method: mean (or distance) with its 95 % interval, and the pictures behind it.
 
     ``expected`` are all pictures of the set, or of the method's subset of it, ``used`` those that have a value,
-    ``failed`` the rest. Without a value the three numbers are None, and ``reason`` says why. Extrapolated distances
-    have no interval.
+    ``failed`` the rest. Without a value the three numbers are None, and ``reason`` says why. Extrapolated distances,
+    and those to another set of pictures, have no interval.
     """
 
     mean: float | None
@@ -90,7 +100,8 @@ class Suite:
     """Receives pictures batch by batch and computes every metric on them.
 
     The source's features are computed once for all methods. Of a picture only its row of values stays in
-    memory; the features that distribution metrics need wait in temporary files.
+    memory; the features that distribution metrics need wait in temporary files. Metrics of another size than the
+    pictures' (:mod:`eval.metrics.at_size`) get them resized, once for all metrics of that size.
 
     ``metrics`` are all metrics, and companion columns, in printing order, each with ``key``, ``label``,
     ``higher_is_better``, ``unit`` and ``range``.
@@ -101,7 +112,10 @@ class Suite:
         metrics: Sequence[PictureMetric],
         distributions: Sequence[DistributionMetric] = (),
         device: str | torch.device = "cpu",
+        source_features: SourceFeatures | None = None,
     ) -> None:
+        """``source_features``: where what is computed of the sources is kept for the next call."""
+        self._source_features = source_features
         self._pictures = tuple(metrics)
         self._distributions = tuple(distributions)
         self._device = torch.device(device)
@@ -111,8 +125,15 @@ class Suite:
         self._columns: list[Described] = []
         for metric in self._pictures:
             self._columns += [metric, *metric.companions]
-        pairs = ((distribution, _extrapolated(distribution)) for distribution in self._distributions)
-        self.metrics: tuple[Described, ...] = (*self._columns, *(each for pair in pairs for each in pair))
+        of_sets: list[Described] = []
+        for distribution in self._distributions:
+            of_sets += [distribution, _extrapolated(distribution), *distribution.companions]
+        self.metrics: tuple[Described, ...] = (*self._columns, *of_sets)
+
+    @property
+    def picture_metrics(self) -> tuple[PictureMetric, ...]:
+        """Those that compare picture with picture."""
+        return self._pictures
 
     def update(self, names: Sequence[str], source: Tensor, reconstructions: Mapping[str, Tensor]) -> None:
         """Measure a batch, :meth:`measure`, and keep the outcome."""
@@ -122,11 +143,11 @@ class Suite:
     def measure(self, names: Sequence[str], source: Tensor, reconstructions: Mapping[str, Tensor]) -> Part:
         """The outcome of a batch, which :meth:`add` takes.
 
-        names: one a picture; source: (B, 3, R, R) in [-1, 1]; reconstructions: METHOD -> the same shape and
+        names: one a picture; source: (B, 3, H, W) in [-1, 1]; reconstructions: METHOD -> the same shape and
         range. Raises ValueError for other shapes or values, and for a picture that is given twice.
         """
         if source.ndim != 4 or source.shape[1] != 3 or len(names) != len(source):
-            raise ValueError(f"{len(names)} names need pictures (B, 3, R, R), got {tuple(source.shape)}")
+            raise ValueError(f"{len(names)} names need pictures (B, 3, H, W), got {tuple(source.shape)}")
         check_range(source, PICTURE_RANGE, "sources")
         for method, found in reconstructions.items():
             if found.shape != source.shape:
@@ -136,10 +157,11 @@ class Suite:
         if len(rows) < len(names) * len(reconstructions):
             raise ValueError("a picture was given twice for one method")
 
-        source = source.to(self._device)
-        reconstructions = {method: found.to(self._device) for method, found in reconstructions.items()}
+        sizes = {*map(size_of, self._pictures), *map(size_of, self._distributions)}
+        views = {size: self._view(source, reconstructions, size) for size in sizes}
         for metric in self._pictures:
-            features = metric.features(source)
+            source, reconstructions = views[size_of(metric)]
+            features = self._features_of(metric, source)
             for method, found in reconstructions.items():
                 outcome = metric.compare(features, found)
                 for index, name in enumerate(names):
@@ -150,10 +172,26 @@ class Suite:
                         row["status"] = f"{row['status']}; {reason}" if "status" in row else reason
         kept: dict[tuple[str, str], Tensor] = {}
         for distribution in self._distributions:
-            features = distribution.features(source)
+            source, reconstructions = views[size_of(distribution)]
+            features = self._features_of(distribution, source)
             for method, found in reconstructions.items():
                 kept[distribution.key, method] = torch.stack((features, distribution.features(found))).float().cpu()
         return Part(rows, kept)
+
+    def _view(
+        self, source: Tensor, reconstructions: Mapping[str, Tensor], size: Size | None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """All pictures at a size, on the device of the networks."""
+
+        def placed(pictures: Tensor) -> Tensor:
+            return (pictures if size is None else resized(pictures, size)).to(self._device)
+
+        return placed(source), {method: placed(found) for method, found in reconstructions.items()}
+
+    def _features_of(self, metric: PictureMetric | DistributionMetric, source: Tensor) -> Any:
+        if self._source_features is None:
+            return metric.features(source)
+        return self._source_features.get(metric.key, source, metric.features)
 
     def add(self, part: Part) -> None:
         """Keep the outcome of a batch. Raises ValueError for a picture and method that were seen before."""
@@ -192,28 +230,32 @@ class Suite:
         distributions: dict[str, dict[str, Cell]] = {method: {} for method in methods}
         for method in methods:
             for metric in self._distributions:
-                distributions[method] |= self._distances(metric.key, method, int(expected[method]))
+                distributions[method] |= self._distances(metric, method, int(expected[method]))
         return Measurements(pictures, distributions)
 
-    def _distances(self, key: str, method: str, expected: int) -> dict[str, Cell]:
-        """The distance at this number of pictures, and the extrapolated one."""
-        pairs = self._features.get((key, method))
+    def _distances(self, metric: DistributionMetric, method: str, expected: int) -> dict[str, Cell]:
+        """The distance at this number of pictures, the extrapolated one, and the companions."""
+        key, pairs = metric.key, self._features.get((metric.key, method))
         used = 0 if pairs is None else len(pairs)
         if pairs is None or used < FEWEST_PICTURES:
             cell = _no_value(expected, used, f"not computed: {used} pictures, at least {FEWEST_PICTURES} needed")
-            return {key: cell, key + EXTRAPOLATED: _too_few(expected, used)}
+            companions = {column.key: cell for column in metric.companions}
+            return {key: cell, key + EXTRAPOLATED: _too_few(expected, used), **companions}
+        further = {name: _cell(value, expected, used) for name, value in metric.further(pairs).items()}
         distance = pairs.distance()
-        low, high = pairs.interval(distance)
-        cell = Cell(mean=distance, low=low, high=high, expected=expected, used=used, failed=expected - used)
+        cell = _cell(SetValue(distance, *pairs.interval(distance)), expected, used)
         extrapolated = pairs.extrapolated(distance)
-        if extrapolated is None:
-            return {key: cell, key + EXTRAPOLATED: _too_few(expected, used)}
-        beside = Cell(mean=extrapolated, low=None, high=None, expected=expected, used=used, failed=expected - used)
-        return {key: cell, key + EXTRAPOLATED: beside}
+        beside = _too_few(expected, used) if extrapolated is None else _cell(SetValue(extrapolated), expected, used)
+        return {key: cell, key + EXTRAPOLATED: beside, **further}
 
 
 def _extrapolated(metric: DistributionMetric) -> Column:
     return Column(metric.key + EXTRAPOLATED, f"{metric.label} ∞", metric.higher_is_better, metric.unit, metric.range)
+
+
+def _cell(found: SetValue, expected: int, used: int) -> Cell:
+    failed = expected - used
+    return Cell(mean=found.value, low=found.low, high=found.high, expected=expected, used=used, failed=failed)
 
 
 def _too_few(expected: int, used: int) -> Cell:

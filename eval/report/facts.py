@@ -15,14 +15,15 @@ PAPER = (
     "Yao, Newson, Gousseau, Hellier: A Style-Based GAN Encoder for High Fidelity Reconstruction of Images and Videos. "
     "ECCV 2022, arXiv 2202.02183"
 )
-GENERATORS = {"embedded": "MobileStyleGAN (FFHQ faces), the generator"}
+GENERATORS = {"embedded": "MobileStyleGAN (FFHQ faces), the generator of the embedded profile, 256 px"}
+OFFICIAL = "The official generators; metrics at the size that the protocol of pSp's family takes"
 HASH = 12  # characters of a hash that the head shows; the provenance has all
 
 
 def facts(tables: Sequence[Table], profile: Profile, origin: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(question, answer), in the order of the page."""
-    methods = dict.fromkeys(row.label for table in tables for row in table.rows)
-    generator = GENERATORS.get(profile.name, "The generator") + f" of the {profile.name} profile"
+    methods = dict.fromkeys(row.label for table in tables for row in table.rows if row.cells and not row.reference)
+    generator = GENERATORS.get(profile.name, OFFICIAL)
     code, machine = origin["code"], origin["machine"]
     written = authorship()
     revision = f"{(code['revision'] or '')[:HASH]}{', with changes that are not committed' * bool(code['dirty'])}"
@@ -31,7 +32,7 @@ def facts(tables: Sequence[Table], profile: Profile, origin: Mapping[str, Any]) 
     threads = f"{machine['threads']} thread{'s' * (machine['threads'] != 1)}"
     found = [
         ("Compared", f"{'; '.join(methods)}. After: {PAPER}."),
-        ("On", f"{'; '.join(table.title for table in tables)}. {generator}, {profile.resolution} px."),
+        ("On", f"{'; '.join(table.title for table in tables)}. {generator}."),
         ("By", f"{written[0]}, author of the revision" if written else "not known: the code has no Git revision"),
         ("When", f"{written[1]}, date of the revision" if written else "not known: the code has no Git revision"),
         ("Revision", revision if code["revision"] else f"none; sources {code['sha256'][:HASH]}"),

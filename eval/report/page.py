@@ -16,7 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from eval import measurement
-from eval.contest import METHODS, SETS, Places
+from eval.contest import ROWS, SETS, Places
 from eval.costs import TRAINED_AS
 from eval.curves import settled_sentences, svg, training_curves
 from eval.figures import error_grid, teaser
@@ -28,12 +28,21 @@ from eval.report.facts import facts, winners
 from eval.report.layout import lay_out
 from eval.report.licences import licences, notice
 from eval.section import Illustration, Section
+from eval.set_table import REHEARSAL, REHEARSED
 from eval.table1 import origin_of, render
 from eval.tables import ABSENT, Table
 
-FIGURE_METRICS = {"mse": ("MSE", 4), "st_lpips": ("ST-LPIPS", 3)}
+FIGURE_METRICS = {"mse": ("MSE", 4), "st_lpips": ("ST-LPIPS", 3), "lpips": ("LPIPS", 3)}
 FIGURE_PICTURES = 3
-PERCEPTUAL = "st_lpips"
+PERCEPTUAL = ("st_lpips", "lpips")  # the first that was measured
+LEADS = {
+    "embedded": "Methods that find a picture in the latent space of a style-based generator, held to one budget and "
+    "measured on the same pictures.",
+}
+LEAD = (
+    "Methods that find a picture in the latent space of a style-based generator, as their authors released them, "
+    "measured on the same pictures by one protocol."
+)
 
 
 def report(
@@ -41,12 +50,14 @@ def report(
     profile: Profile,
     *,
     sets: Sequence[str] = tuple(SETS),
+    titles: Mapping[str, str] = SETS,
     parameters: Mapping[str, Any] | None = None,
     chapters: Sequence[Chapter] = CHAPTERS,
 ) -> Path:
     """Write ``table1.*``, ``figure1.*``, ``figure4_SET.*`` and ``index.html``; returns the page's path.
 
-    ``parameters`` go into the provenance, beside the hashes of assets, weights and test sets.
+    ``titles`` are the sets' names in print. ``parameters`` go into the provenance, beside the hashes of assets, weights
+    and test sets. The page of a rehearsal says on every sheet that it is one.
 
     Raises
     ------
@@ -54,17 +65,19 @@ def report(
         The page would weigh more than :data:`eval.report.layout.LIMIT`, whatever is done to it.
     """
     origin = origin_of(places, profile, sets, parameters)
-    rendered = render(places, origin, sets=sets, profile=profile.name)
-    pictures = [_picture_set(places, table) for table in rendered.tables]
+    rendered = render(places, origin, sets=sets, profile=profile.name, titles=titles)
+    pictures = [_picture_set(places, table, titles) for table in rendered.tables]
     first = next((each for each in pictures if each.name == "photographs"), pictures[0])
     at_a_glance = Section("glance", "At a glance", illustrations=_teaser(places, profile, first))
     table1 = [_table1(places, profile, each, table) for each, table in zip(pictures, rendered.tables, strict=True)]
     further, missing = collect(places, chapters)
     logs = {method: pd.read_csv(path) for method, path in _logs(places.training).items()}
-    labels = {method: label.partition(",")[0] for method, label in METHODS.items()}
+    labels = {method: label.partition(",")[0] for method, label in ROWS.items()}
     curves = training_curves(logs, labels)
     head = places.reports / "head.json"
     everything = {
+        "lead": LEADS.get(profile.name, LEAD),
+        "notice_in_front": REHEARSED if profile.name == REHEARSAL else None,
         "facts": facts(rendered.tables, profile, origin),
         "winners": [winners(table) for table in rendered.tables],
         "curves": Markup(svg(curves)) if curves else None,  # Matplotlib escapes
@@ -98,22 +111,23 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _logs(folder: Path) -> dict[str, Path]:
     """METHOD -> its log, in the order of the table's rows; others after them."""
     found = {path.stem: path for path in sorted(folder.glob("*.csv"))}
-    order = [method for method in METHODS if method not in TRAINED_AS]
+    order = [method for method in ROWS if method not in TRAINED_AS]
     return {method: found[method] for method in dict.fromkeys([*order, *found]) if method in found}
 
 
-def _picture_set(places: Places, table: Table) -> PictureSet:
+def _picture_set(places: Places, table: Table, titles: Mapping[str, str]) -> PictureSet:
+    rows = [row for row in table.rows if row.cells]
     _, pictures = measurement.read(table.key, places.measurements)
     measured = {column for column in pictures if pd.api.types.is_float_dtype(pictures[column])}
     return PictureSet(
         name=table.key,
-        title=SETS.get(table.key, table.key),
+        title=titles.get(table.key, table.key),
         sources=places.test / table.key,
-        inversions={row.key: places.inversions / row.key / table.key for row in table.rows},
-        labels={row.key: row.label for row in table.rows},
+        inversions={row.key: places.inversions / row.key / table.key for row in rows},
+        labels={row.key: row.label for row in rows},
         pictures=pictures,
         columns=[column for column in table.columns if column.key in measured],
-        by=PERCEPTUAL if PERCEPTUAL in measured else None,
+        by=next((metric for metric in PERCEPTUAL if metric in measured), None),
     )
 
 

@@ -37,7 +37,7 @@ def write_network(path: Path, network: SizedNetwork, provenance: Mapping[str, An
 
 
 def read_network(path: Path, kind: type[Network]) -> Network:
-    """The network that :func:`write_network` wrote, in single precision, on the CPU.
+    """The network that :func:`write_network` wrote, a ``kind`` or one derived from it, in single precision, on the CPU.
 
     Raises
     ------
@@ -48,9 +48,11 @@ def read_network(path: Path, kind: type[Network]) -> Network:
     if not path.is_file():
         raise Refusal(f"{path} is missing; {remedy}")
     tensors, header = read_tensors(path, remedy)
-    if header.get("network") != kind.__name__:
-        found_kind = header.get("network", "network of unknown kind")
+    found_kind = header.get("network", "network of unknown kind")
+    kinds = {each.__name__: each for each in (kind, *kind.__subclasses__())}
+    if found_kind not in kinds:
         raise Refusal(f"{path} holds a {found_kind}, not a {kind.__name__}; {remedy}")
+    kind = kinds[found_kind]
     try:
         size = _dataclass_from(kind.Size, json.loads(header["size"]))
         network = kind(size)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 
@@ -59,6 +61,21 @@ class StyleGenerator(Protocol):
 
     def feature(self, codes: Tensor) -> Tensor:
         """codes (B, N, 512) -> output of convolution K (B, C, H, W): G(w^{1:K}) of the paper's Eq. (1), (4)."""
+        ...
+
+
+@runtime_checkable
+class HasNoise(Protocol):
+    """A generator that adds noise after its convolutions: stored, unless ``synthesize`` is given other noise."""
+
+    def fresh_noise(self, generator: torch.Generator, batch: int = 1) -> list[Tensor]:
+        """New noise for ``synthesize``: (batch, 1, H, W) ~ N(0, 1) for each convolution."""
+        ...
+
+    def synthesize(
+        self, codes: Tensor, feature: Tensor | None = None, *, noise: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """As :meth:`StyleGenerator.synthesize`."""
         ...
 
 

@@ -1,11 +1,12 @@
-"""Writes pickles as stylegan2-ada-pytorch and stylegan3 do, for the tests of the reader.
+"""Writes pickles as stylegan2-ada-pytorch and stylegan3 do (``torch_utils/persistence.py``): networks with sources.
 
-The modules ``torch_utils.persistence``, ``dnnlib.util`` and ``training.networks`` exist while a file is written, and
-are gone again when it is read. The source code that each network carries would leave a file behind, were it run.
+The modules ``torch_utils.persistence`` and ``dnnlib.util`` exist while a file is written, and are gone again when it
+is read.
 """
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,9 @@ from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
+from torch.storage import TypedStorage, _load_from_bytes
+
+from pipelines.rehearsal.pytorch_file_writer import legacy_bytes
 
 
 class EasyDict(dict[str, Any]):
@@ -80,7 +84,7 @@ def grow(tensors: Mapping[str, Tensor], parameters: set[str], options: Mapping[s
 @contextmanager
 def official_modules() -> Iterator[None]:
     """The modules that the official classes live in, as far as pickling asks for them."""
-    places = {_reconstruct_persistent_obj: "torch_utils.persistence", EasyDict: "dnnlib.util"}
+    places: dict[Any, str] = {_reconstruct_persistent_obj: "torch_utils.persistence", EasyDict: "dnnlib.util"}
     names = {name for full in places.values() for name in (full.partition(".")[0], full)}
     assert not names & sys.modules.keys()
     before = {item: item.__module__ for item in places}
@@ -97,11 +101,18 @@ def official_modules() -> Iterator[None]:
             del sys.modules[name]
 
 
-def write_pickle(path: Path, content: Any, marker: Path, protocol: int = 4) -> None:
-    """Pickle ``content``; the source code in it creates ``marker`` when it is executed."""
-    Persistent.source = f"open({str(marker)!r}, 'w').close()\nclass Generator: pass\nclass Layer: pass\n"
+def write_nvidia_pickle(path: Path, content: Any, source: str, protocol: int = 4) -> None:
+    """Pickle ``content``; every network in it carries ``source``, which the official loader runs and ours does not."""
+    Persistent.source = source
     with official_modules(), path.open("wb") as file:
-        pickle.dump(content, file, protocol)
+        pickler = pickle.Pickler(file, protocol)
+        pickler.dispatch_table = copyreg.dispatch_table | {TypedStorage: _reduced}
+        pickler.dump(content)
+
+
+def _reduced(storage: TypedStorage) -> tuple[Any, ...]:
+    """As PyTorch pickles a storage: a whole file of its older form inside a byte string."""
+    return _load_from_bytes, (legacy_bytes(storage),)
 
 
 def snapshot(network: nn.Module) -> dict[str, Any]:
@@ -109,7 +120,7 @@ def snapshot(network: nn.Module) -> dict[str, Any]:
     return {
         "training_set_kwargs": EasyDict(class_name="training.dataset.ImageFolderDataset", path="/data/x.zip"),
         "G": network,
-        "D": Layer(nn.Linear(2, 1)),
+        "D": Layer(nn.BatchNorm1d(2)),
         "G_ema": network,
         "augment_pipe": None,
     }

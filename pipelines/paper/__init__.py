@@ -1,0 +1,1 @@
+"""The paper profile's stages: official weights and data sets, run by ``paper/dvc.yaml``."""
