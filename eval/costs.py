@@ -14,7 +14,7 @@ from typing import Any
 from eval.tables import ABSENT, TextTable
 from fse.refusal import Refusal
 
-TRAINED_AS = {"fse_w": "fse"}
+TRAINED_AS = {"fse_w": "fse", "fse_trained_w": "fse_faces", "fse_trained": "fse_faces"}
 """Rows that are another reconstruction by the network of the same training."""
 
 

@@ -99,4 +99,4 @@ def read_trunk(path: Path) -> dict[str, Tensor]:
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, shape in TRUNK.items():
         shapes[f"features.{layer}.weight"], shapes[f"features.{layer}.bias"] = shape, shape[:1]
-    return read_weights(path, shapes, remedy="run `python -m pipelines.assets fetch alexnet`")
+    return read_weights(path, shapes, remedy="delete it and download it again")

@@ -32,7 +32,7 @@ from pipelines.official_assets import TENSORS, Asset, Catalogue, File
 STATE = ".state.json"
 PARTIAL = ".partial"
 _DEPTH = 3
-_CONTENTS = (".png", ".jpg", ".jpeg", ".webp", ".mp4")  # of data sets: by themselves they are no asset
+_CONTENTS = (".md", ".png", ".jpg", ".jpeg", ".webp", ".mp4")  # of data sets: by themselves they are no asset
 _SHOWN_FROM = 100_000_000  # bytes: reading less takes no time to speak of
 
 State = Literal["here", "incomplete", "wrong", "missing", "never released", "withdrawn"]

@@ -44,7 +44,7 @@ from fse.training import _State
 from fse.training_data import RealAndSynthetic, RenderedOnTheFly, Share, rendered
 from pipelines.paper import ablate, train
 from pipelines.paper.recipes import RECIPES, Training
-from pipelines.paper.training import encoder_for, settings_for
+from pipelines.paper.training import encoder_for, fabric_for, settings_for
 from tests.tiny_paper import (
     ARCFACE,
     BISENET,
@@ -578,6 +578,12 @@ class TestTraining:
     def test_batch_that_cannot_be_shared_out(self, files: Path, tmp_path: Path) -> None:
         with pytest.raises(Refusal, match=r"2 synthetic and 2 other pictures .* 1 processes with 4 micro-batches"):
             tiny_paper_training(files, tmp_path, accumulate=4, changes=FAST)
+
+
+def test_processes_that_parameters_do_not_know_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun sets it
+    with pytest.raises(Refusal, match=r"2 processes were started, and training\.devices \* training\.nodes = 1"):
+        fabric_for(RECIPES["paper"], Training(), torch.device("cpu"))
 
 
 def stop_after(step: int) -> Any:

@@ -49,9 +49,20 @@ def subset_sizes(pictures: int) -> list[int]:
     return [round(1 / inverse) for inverse in np.linspace(2 / pictures, 1 / pictures, 8)]
 
 
-def frechet_distance(mean1: Array, covariance1: Array, mean2: Array, covariance2: Array) -> float:
-    """Squared Fréchet distance of two Gaussians, means (D,), covariances (D, D); at least 0."""
-    cross = float(np.linalg.svd(_factor(covariance1).T @ _factor(covariance2), compute_uv=False).sum())
+def frechet_distance(
+    mean1: Array,
+    covariance1: Array,
+    mean2: Array,
+    covariance2: Array,
+    *,
+    factor: Callable[[Array], Array] | None = None,
+) -> float:
+    """Squared Fréchet distance of two Gaussians, means (D,), covariances (D, D); at least 0.
+
+    ``factor`` finds an L with L L^T = covariance, by default from eigenvalues.
+    """
+    factor = factor or _factor
+    cross = float(np.linalg.svd(factor(covariance1).T @ factor(covariance2), compute_uv=False).sum())
     return _assemble(mean1 - mean2, float(np.trace(covariance1)), float(np.trace(covariance2)), cross)
 
 
@@ -80,6 +91,14 @@ def _factor(covariance: Array) -> Array:
     kept = values > values.max() * len(values) * np.finfo(np.float64).eps
     factor: Array = vectors[:, kept] * np.sqrt(values[kept])
     return factor
+
+
+def _triangular(covariance: Array) -> Array:
+    """The same by Cholesky, ten times as fast, where the covariance has full rank."""
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        return _factor(covariance)
 
 
 class GaussianSums:
@@ -137,19 +156,26 @@ class PairedFeatures:
         x, y = self.sources, self.reconstructions
         return frechet_distance(x.mean, x.covariance, y.mean, y.covariance)
 
-    def interval(self, distance: float, *, resamples: int = 200, seed: int = 0) -> tuple[float, float]:
-        """95 % bootstrap interval around ``distance``, resampling pairs of pictures.
+    def interval(self, distance: float, *, resamples: int | None = None, seed: int = 0) -> tuple[float, float]:
+        """95 % bootstrap interval around ``distance``, resampling pairs of pictures 200 times.
 
         It says how much the distance *at this number of pictures* varies with the choice of pictures. A
         resample has only about 63 % distinct pictures, so its distance is biased upwards and plain
         percentiles often miss the estimate altogether; the percentiles are therefore moved by the difference
         of the resamples' mean from the estimate (in simulations of 64 to 256 pairs they then cover the
         expected distance in 88 to 100 %, where plain percentiles do in 0 to 92 %).
+
+        Where pictures outnumber the features a resample takes seconds, and so many pictures make the distance nearly
+        normal: there 25 resamples give its standard deviation, of which the interval is 1.96 on each side.
         """
+        many = len(self) >= self.dimensions
         distance_of, rng = self._resampler(), np.random.default_rng(seed)
-        distances = np.empty(resamples)
-        for index in range(resamples):
+        distances = np.empty(resamples or (25 if many else 200))
+        for index in range(len(distances)):
             distances[index] = distance_of(np.bincount(rng.integers(len(self), size=len(self)), minlength=len(self)))
+        if many:
+            margin = 1.96 * float(distances.std(ddof=1))
+            return max(distance - margin, 0.0), distance + margin
         low, high = np.percentile(distances, (2.5, 97.5)) - distances.mean() + distance
         return max(float(low), 0.0), float(high)
 
@@ -218,7 +244,7 @@ def resampled_directly(pairs: NDArray[np.float32], chunk: int = 1024) -> Callabl
             drawn = np.repeat(pairs[start : start + chunk].astype(np.float64), counts[start : start + chunk], axis=0)
             for side, each in enumerate(sums):
                 each.update(drawn[:, side])
-        return frechet_distance(sums[0].mean, sums[0].covariance, sums[1].mean, sums[1].covariance)
+        return frechet_distance(sums[0].mean, sums[0].covariance, sums[1].mean, sums[1].covariance, factor=_triangular)
 
     return distance
 

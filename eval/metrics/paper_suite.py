@@ -18,12 +18,13 @@ from eval.metrics.curricularface import CurricularFace
 from eval.metrics.distribution import FID, ReferenceSet
 from eval.metrics.inception import FIDInception
 from eval.metrics.metric import DistributionMetric, PictureMetric
-from eval.metrics.perceptual import LPIPSDistance, read_trunk
+from eval.metrics.perceptual import LPIPSDistance
 from eval.metrics.pixel import MSE, PSNR, SSIM
 from eval.metrics.source_features import SourceFeatures
 from eval.metrics.ssim_variants import MSSSIM, UniformSSIM
 from eval.metrics.suite import Suite
 from eval.provenance import code_sha256, sha256
+from fse.lpips_alexnet import read_trunk
 from fse.refusal import Refusal
 
 Made = TypeVar("Made")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 
 import lpips
@@ -13,16 +12,8 @@ from torch import Tensor
 
 from eval.metrics.hub_cache import cached_weights
 from eval.metrics.metric import Column, Outcome
-from fse.checkpoints.reader import read_weights
+from fse.lpips_alexnet import read_trunk
 from fse.perceptual import STLPIPS
-
-_TRUNK = {  # layer of torchvision's AlexNet.features -> weight shape
-    0: (64, 3, 11, 11),
-    3: (192, 64, 5, 5),
-    6: (384, 192, 3, 3),
-    8: (256, 384, 3, 3),
-    10: (256, 256, 3, 3),
-}
 
 
 class STLPIPSDistance:
@@ -77,11 +68,3 @@ class LPIPSDistance:
 
     def compare(self, source: Tensor, reconstructions: Tensor) -> Outcome:
         return Outcome({self.key: self.network(source, reconstructions).flatten().tolist()})
-
-
-def read_trunk(path: Path) -> dict[str, Tensor]:
-    """The convolutions of torchvision's AlexNet. Raises Refusal if the file holds something else."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer, shape in _TRUNK.items():
-        shapes[f"features.{layer}.weight"], shapes[f"features.{layer}.bias"] = shape, shape[:1]
-    return read_weights(path, shapes, remedy="delete it and let torchvision download it again")

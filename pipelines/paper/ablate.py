@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from eval.ablation import FULL, Run, measure
-from eval.metrics.perceptual import LPIPSDistance, read_trunk
+from eval.metrics.perceptual import LPIPSDistance
 from eval.provenance import provenance
 from fse.allocator import keep_freed_memory
 from fse.device import usable_device
 from fse.losses import reduce
+from fse.lpips_alexnet import read_trunk
 from fse.pictures import square_tensor
 from fse.refusal import Refusal, exit_on_refusal
 from fse.training_data import Pictures

@@ -58,6 +58,10 @@ def render(places: Places, profile: PaperProfile, parameters: Mapping[str, Any])
         origin = profile.inputs
         readings = protocol.read(FACES, measured, "table1")
         protocol.render(readings, places.reports / "protocol", profile.name, provenance(origin, parameters))
+    for name in DOMAINS:
+        for path in Path("weights", name).glob("training.*"):
+            places.training.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, places.training / f"fse_{name}{path.suffix}")
     runs = [path for folder in sorted(Path("data/ablation").glob("*")) for path in folder.glob("*.json")]
     if trained := [path for path in runs if path.name != absence.FILE]:
         target = places.reports / "ablation"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -251,8 +252,19 @@ def settings_for(recipe: Recipe, training: Training) -> TrainingSettings:
 
 
 def fabric_for(recipe: Recipe, training: Training, device: torch.device) -> Fabric:
-    """Started on every process. Under torchrun or SLURM, these are the processes that they started."""
+    """Started on every process. Under torchrun or SLURM, these are the processes that they started.
+
+    Raises
+    ------
+    Refusal
+        Something started another number of processes than the parameters say: each would train on its own.
+    """
     processes = training.devices * training.nodes
+    if (started := os.environ.get("WORLD_SIZE", str(processes))) != str(processes):
+        raise Refusal(
+            f"{started} processes were started, and training.devices * training.nodes = {processes} in params.yaml; "
+            "make them equal"
+        )
     # Where both reconstructions receive F, no loss may reach the first codes.
     ddp = DDPStrategy(find_unused_parameters=recipe.receive_feature == 2, broadcast_buffers=False)
     fabric = Fabric(

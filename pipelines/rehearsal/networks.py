@@ -7,6 +7,7 @@ ones; of AlexNet only the convolutions are written, which LPIPS reads: its class
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -54,11 +55,10 @@ def write_networks(folder: Path) -> None:
     _write_torchscript(folder / "inception-2015-12-05.pt")
 
 
-def _meta(build: object, **arguments: object) -> nn.Module:
-    """A network of torchvision, empty: its own initialisation would take seconds."""
-    assert callable(build)
+def _meta(build: Callable[..., nn.Module], **arguments: object) -> nn.Module:
+    """A network of torchvision without its own initialisation, which would take seconds."""
     with torch.device("meta"):
-        network: nn.Module = build(**arguments)
+        network = build(**arguments)
     network.to_empty(device="cpu")
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
