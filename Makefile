@@ -4,12 +4,17 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 LOCK = requirements/$(shell $(PYTHON) -c 'import sys; print("py%d%d" % sys.version_info[:2])').lock
 
-.PHONY: repro test check
+.PHONY: repro test check rehearse
 repro: $(VENV)/.installed
 	PATH="$(BIN):$$PATH" dvc repro
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# All of the paper profile on small stand-ins for the official files; see paper/README.md.
+rehearse: $(VENV)/.installed
+	$(BIN)/python -m pipelines.assets
+	$(BIN)/python -m pipelines.rehearsal
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

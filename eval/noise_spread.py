@@ -7,6 +7,7 @@ that choice is worth: the same pictures are inverted under several draws, and ea
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -18,14 +19,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eval.contest import ROWS, Places
 from eval.measurement import Resolution, plain, read_at
 from eval.metrics.suite import Suite
+from eval.section import Section
+from eval.set_table import write_forms
 from eval.tables import ABSENT, TextTable
 from fse.generators.stylegan2 import StyleGAN2
 from fse.inversion import InversionMethod
 from fse.pictures import image_from_tensor, tensor_from_image
+from fse.refusal import Refusal
 
 STORED = "stored"
+RECORD = "noise.json"
 
 
 @dataclass(frozen=True)
@@ -166,3 +172,30 @@ def as_json(spreads: Sequence[Spread]) -> dict[str, Any]:
         }
         for each in spreads
     }
+
+
+def render(spreads: Sequence[Spread], row: str, pictures: int, places: Places, profile: str) -> None:
+    """Write ``noise.{json,md,csv,tex}``; ``row`` is the method's."""
+    results = {"profile": profile, "row": row, "pictures": pictures, "metrics": as_json(spreads)}
+    write_forms(places.reports / "noise", results, [], [spread_table(spreads, ROWS.get(row, row), pictures)])
+
+
+def section(places: Places) -> Section | None:
+    """Of the report; None where it was not measured."""
+    path = places.reports / RECORD
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        spreads = [
+            Spread(key, each["label"], each["stored"], tuple(each["drawn"]), each["within"])
+            for key, each in found["metrics"].items()
+        ]
+        table = spread_table(spreads, ROWS.get(found["row"], found["row"]), found["pictures"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Refusal(f"{path} cannot be read ({error!r}): measure it again") from error
+    introduction = [
+        "The released code of FSE draws the generator's noise anew for every picture; every number above is with the "
+        "stored noise, so that it can be made twice."
+    ]
+    return Section("noise", "The generator's noise", introduction, [table])

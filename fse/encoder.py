@@ -148,6 +148,11 @@ class MarginEncoder(FeatureStyleEncoder):
     def __init__(self, size: MarginEncoderSize | None = None) -> None:
         super().__init__(size or MarginEncoderSize())
 
+    @classmethod
+    def size_of(cls, tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> MarginEncoderSize:
+        """There are no official files of it."""
+        raise NotImplementedError(f"{cls.__name__} has no official files")
+
     def _feature(self, third: Tensor) -> Tensor:
         rate, margin = self.size.rate, self.size.margin
         feature = interpolate(super()._feature(third), size=(rate, rate), mode="bilinear", align_corners=False)

@@ -25,7 +25,7 @@ from baselines.psp import PyramidEncoder, PyramidSize
 from baselines.styleres.transformation import Transformation, TransformationSize
 from fse.bisenet import BiSeNet, BiSeNetSize
 from fse.checkpoints.network_file import read_network, write_network
-from fse.encoder import EncoderSize, FeatureStyleEncoder
+from fse.encoder import EncoderSize, FeatureStyleEncoder, MarginEncoder, MarginEncoderSize
 from fse.face_recognition import ArcFace, FaceRecognitionSize, IRFace
 from fse.sized_network import SizedNetwork
 from fse.trunk import Trunk, TrunkSize
@@ -41,6 +41,7 @@ NETWORKS: dict[str, tuple[Callable[[], SizedNetwork], tuple[int, int, int]]] = {
     "fse": (lambda: FeatureStyleEncoder(EncoderSize(6, 16, IRESNET, 3, 24)), (3, 64, 64)),
     "fse-stride1": (lambda: FeatureStyleEncoder(EncoderSize(6, 16, IRESNET, 1, 24, 1)), (3, 64, 64)),
     "fse-video": (lambda: FeatureStyleEncoder(EncoderSize(6, 16, SIX, 3, 24)), (6, 64, 64)),
+    "fse-margin": (lambda: MarginEncoder(MarginEncoderSize(6, 16, IRESNET, 3, 24, 1, rate=16, margin=2)), (3, 64, 64)),
     "psp": (lambda: PyramidEncoder(PyramidSize(8, 16, IR_SE, 12, 64)), (3, 64, 64)),
     "psp-light": (lambda: PyramidEncoder(PyramidSize(8, 16, IRESNET, 12, 64)), (3, 64, 64)),
     "e4e": (lambda: PyramidEncoder(PyramidSize(8, 16, IR_SE, 12, 64, progressive=True)), (3, 64, 64)),
@@ -185,7 +186,7 @@ def test_runs_on_a_gpu(name: str) -> None:
 
 
 # A pSp on FSE's trunk is ours alone: its files say its size.
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "psp-light"])
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("psp-light", "fse-margin")])
 def test_state_tells_its_size(name: str) -> None:
     network, pictures = small(name)
     kind = type(network)

@@ -96,7 +96,8 @@ def _factor(covariance: Array) -> Array:
 def _triangular(covariance: Array) -> Array:
     """The same by Cholesky, ten times as fast, where the covariance has full rank."""
     try:
-        return np.linalg.cholesky(covariance)
+        triangle: Array = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+        return triangle
     except np.linalg.LinAlgError:
         return _factor(covariance)
 

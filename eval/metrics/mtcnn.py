@@ -13,6 +13,9 @@ which face is found where. The field's identity numbers are measured with them, 
 - The crop's similarity transform is fitted from the template to the face and inverted, with and without a mirror, and
   both are compared with the *mirrored* template (the script overwrites its copy): a face turned far aside, whose
   landmarks lie closer than about half of a frontal face's, comes out mirrored and stretched.
+
+Held against that procedure with the official arrays on 78 pictures (real faces, whole, reduced, cut and turned): the
+same faces, landmarks within 0.0002 px, crops within one grey level.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from eval.absent import Absent
 from eval.contest import Places
@@ -25,6 +26,7 @@ RECORD = Path("data/measured")
 def measure(parameters: PaperParameters, places: Places) -> list[str]:
     """Measure every domain that has pictures and inversions; gives back their names."""
     surveyed, device = Surveyed.read(), usable_device(parameters.device)
+    options: dict[str, Any] = {"batch": parameters.evaluate.batch, "processes": parameters.evaluate.processes}
     rows: dict[str, dict[str, str]] = {}
     columns: dict[str, dict[str, str]] = {}
     sets: dict[str, str] = {}
@@ -37,7 +39,7 @@ def measure(parameters: PaperParameters, places: Places) -> list[str]:
             sets[name] = reason or "no row can be measured: " + "; ".join(dict.fromkeys(rows[name].values()))
             continue
         columns[name] = profile.absent_columns()
-        evaluate(places, profile, sets=[name], methods=there, batch=parameters.evaluate.batch)
+        evaluate(places, profile, sets=[name], methods=there, **options)
     Absent(rows, columns, sets).write(places.measurements)
     return [name for name in DOMAINS if name not in sets]
 

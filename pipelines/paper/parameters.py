@@ -19,6 +19,13 @@ class Evaluate(Section):
     processes: Count
 
 
+class Noise(Section):
+    """How many pictures, under how many draws of the generator's noise."""
+
+    pictures: Count
+    draws: Annotated[int, Field(ge=2)]
+
+
 class Clips(Section):
     """RAVDESS: how many clips are drawn, by which seed, and how many frames of each at most."""
 
@@ -71,6 +78,7 @@ class PaperParameters(Section):
     allow_partial: bool
     training: Training
     evaluate: Evaluate
+    noise: Noise
     clips: Clips
     directions: Directions
     editing: Editing

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eval import ablation, editing, protocol, table2, verdict
+from eval import ablation, editing, noise_spread, protocol, table2, verdict
 from eval.absent import Absent
 from eval.clip_measurement import FRAMES
 from eval.contest import Places
@@ -29,6 +29,7 @@ from pipelines.paper.profile import PaperProfile
 CHAPTERS = (
     Chapter("Reproduced?", verdict.section, "It needs measured faces."),
     Chapter("The protocol, read in every way", protocol.section, "It needs measured faces."),
+    Chapter("The generator's noise", noise_spread.section, "`dvc repro noise` measures it on FSE."),
     Chapter("Table 2, videos", table2.section, "It needs clips of RAVDESS."),
     Chapter("Ablations", ablation.section, "`dvc repro ablate` trains the variants."),
     Chapter("Editing", editing.section, "It needs CelebA's attributes, and a row with codes."),

@@ -30,7 +30,7 @@ from pipelines.rehearsal.marker import is_finished
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = ROOT / "paper"
-PRINTED = ("table1.md", "table1.tex", "table2.md", "editing.md", "ablation.md", "protocol.md")
+PRINTED = ("table1.md", "table1.tex", "table2.md", "editing.md", "ablation.md", "protocol.md", "noise.md")
 DRAWN = (
     "figure1",
     "figure4_faces",
@@ -64,9 +64,9 @@ def lay_out(folder: Path) -> None:
     here["assets"] = os.path.relpath(ROOT / "data/assets", folder)
     values = merged(merged(*read), here)
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    if not (folder / ".dvc").is_dir():
-        _dvc(folder, "init", "--no-scm", "--quiet")
-        shutil.copy(PAPER / ".dvc/config", folder / ".dvc/config")
+    _dvc(folder, "init", "--no-scm", "--quiet", "--force")  # the folder may lie where Git looks away
+    for name in ("analytics", "check_update"):
+        _dvc(folder, "config", f"core.{name}", "false")
 
 
 def _dvc(folder: Path, *arguments: str) -> None:
