@@ -1,4 +1,4 @@
-"""Stage: how far FSE's numbers move with the generator's noise, which its released code draws anew for every picture."""
+"""Stage: how far FSE's numbers move with the generator's noise, which its released code draws for every picture."""
 
 from __future__ import annotations
 
