@@ -21,6 +21,7 @@ from torch import Tensor
 
 from eval.contest import ROWS, Places
 from eval.measurement import Resolution, plain, read_at
+from eval.metrics.at_size import Size, resized
 from eval.metrics.suite import Suite
 from eval.section import Section
 from eval.set_table import write_forms
@@ -111,10 +112,11 @@ def noise_spread(
     device = generator.mean_code.device
     for path in sources:
         picture = read_at(path, resolution)[None]
-        found = {STORED: _as_a_file(method.invert(picture.to(device)).picture)}
+        size = (picture.shape[2], picture.shape[3])
+        found = {STORED: _as_a_file(method.invert(picture.to(device)).picture, size)}
         for seed in seeds:
             with other_noise(generator, _source(seed, path.stem)):
-                found[str(seed)] = _as_a_file(method.invert(picture.to(device)).picture)
+                found[str(seed)] = _as_a_file(method.invert(picture.to(device)).picture, size)
         suite.update([path.stem], picture, found)
     measured = suite.compute()
     cells, rows = measured.summary(), measured.pictures
@@ -136,9 +138,9 @@ def _source(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 
 
-def _as_a_file(picture: Tensor) -> Tensor:
-    """(1, 3, H, W), clamped and rounded as a file keeps it, on the CPU."""
-    return torch.stack([tensor_from_image(image_from_tensor(each)) for each in picture])
+def _as_a_file(picture: Tensor, size: Size) -> Tensor:
+    """(1, 3, H, W), clamped and rounded as a file keeps it, brought to ``size`` as :mod:`eval.measurement` reads it."""
+    return resized(torch.stack([tensor_from_image(image_from_tensor(each)) for each in picture]), size)
 
 
 def spread_table(spreads: Sequence[Spread], name: str, pictures: int) -> TextTable:
