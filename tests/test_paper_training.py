@@ -612,6 +612,7 @@ def survey(folder: Path, files: Path) -> None:
         "code": "..", "official": str(files), "assets": "data/assets", "device": "cpu", "allow_partial": True,
         "training": {**TRAINING, "changes": {**CHANGES, "epochs": 1}},
         "evaluate": {"batch": 1, "limit": None, "processes": 1},
+        "noise": {"pictures": 1, "draws": 2},
         "clips": {"count": 1, "seed": 0, "frames": 3, "batch": 1},
         "directions": {"pictures": 4, "attributes": attributes, "train": 0.7, "cost": 1, "seed": 0, "batch": 1},
         "editing": {"pictures": 1, "strengths": [1.5], "batch": 1},

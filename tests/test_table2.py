@@ -234,7 +234,7 @@ def test_what_was_stopped_goes_on_where_it_was(root: Path, tmp_path: Path, monke
             return super().measure(name, *rest)
 
     suite = quick_suite()
-    monkeypatch.setattr(table2, "build_clip_suite", lambda *_: Stoppable(suite.frames, suite.metrics))
+    monkeypatch.setattr(Profile, "clip_suite", lambda *_: Stoppable(suite.frames, suite.metrics))
 
     def run(name: str) -> Path:
         places = places_of(root, tmp_path / name)
@@ -351,7 +351,7 @@ def test_the_command_line(
     (tmp_path / "data/assets").symlink_to(assets)
     (tmp_path / "params.yaml").write_text("evaluate_clips: {frames: 2, subset: {psp: 1}}\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(table2, "build_clip_suite", lambda *_: quick_suite())
+    monkeypatch.setattr(Profile, "clip_suite", lambda *_: quick_suite())
     monkeypatch.setattr(sys, "argv", ["table2", "--clips", "2"])
     table2.main()
     printed = capsys.readouterr().out
