@@ -1,7 +1,8 @@
 """What a table would show and could not be measured, with the reason: rows, columns, whole sets.
 
 In the `paper` profile official files may be missing, or were never released. Then everything else is measured, and the
-tables say in the place of the numbers why there are none. Written by the run, ``measurements/absent.json``.
+tables say in the place of the numbers why there are none. Written by the stages that measure, each its own file
+``measurements/absent*.json``, and read as one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from pathlib import Path
 
 from fse.refusal import Refusal
 
-RECORD = "absent.json"
+PICTURES, CLIPS = "absent.json", "absent_clips.json"
+"""The files: of sets of pictures, and of clips."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,23 @@ class Absent:
     @classmethod
     def read(cls, measurements: Path) -> Absent:
         """Nothing is absent where the run has left no record."""
-        path = measurements / RECORD
-        if not path.is_file():
-            return cls()
-        try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise Refusal(f"{path} cannot be read ({error}): measure again") from error
+        found = cls()
+        for path in (measurements / PICTURES, measurements / CLIPS):
+            if path.is_file():
+                try:
+                    each = cls(**json.loads(path.read_text(encoding="utf-8")))
+                    found = cls(
+                        {**found.rows, **each.rows}, {**found.columns, **each.columns}, {**found.sets, **each.sets}
+                    )
+                except (ValueError, TypeError) as error:
+                    raise Refusal(f"{path} cannot be read ({error}): measure again") from error
+        return found
 
-    def write(self, measurements: Path) -> None:
-        measurements.mkdir(parents=True, exist_ok=True)
+    def write(self, path: Path) -> None:
+        """To one of the two files."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        (measurements / RECORD).write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
 
     def notes(self, name: str, labels: Mapping[str, str]) -> list[str]:
         """Sentences under the table of a set, one a reason."""

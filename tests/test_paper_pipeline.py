@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from eval.absent import Absent
+from eval.absent import CLIPS, PICTURES, Absent
 from eval.contest import OURS, ROWS, Places
 from eval.measurement import SetMeasurements
 from eval.set_table import REHEARSED, Judged, set_table, write_forms
@@ -110,7 +110,10 @@ def test_without_official_files_everything_says_so(
     for row, name in (("psp", "faces"), ("fse_trained", "cats"), ("psp", "dogs")):
         invert.invert(row, name, parameters, places, surveyed)
     assert "celeba_hq" in (reason_of(places.inversions / "psp/faces") or "")
+    places.measurements.mkdir(parents=True)
+    (places.measurements / "cats.json").write_text("of an earlier run")
     assert evaluate.measure(parameters, places) == []
+    assert not (places.measurements / "cats.json").exists()
     absent = Absent.read(places.measurements)
     assert set(absent.sets) == set(DOMAINS)
     capsys.readouterr()
@@ -137,8 +140,9 @@ def test_absent_rows_stand_in_the_table_with_their_reason(tmp_path: Path) -> Non
     absent = Absent(
         {"faces": {"e4e": "its file is missing", "hfgi": "its file is missing"}}, {"faces": {"LPIPS": "no"}}
     )
-    absent.write(tmp_path)
-    assert Absent.read(tmp_path) == absent
+    absent.write(tmp_path / PICTURES)
+    Absent({"clips": {"psp": "there are no clips"}}).write(tmp_path / CLIPS)
+    assert Absent.read(tmp_path) == Absent({**absent.rows, "clips": {"psp": "there are no clips"}}, absent.columns)
     table = set_table(Judged(results, [], []), title="Faces", decimals={}, absent=absent)
     assert [(row.key, bool(row.cells)) for row in table.rows] == [("psp", True), ("e4e", False), ("hfgi", False)]
     text = table.markdown()

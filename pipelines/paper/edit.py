@@ -14,7 +14,7 @@ from fse.directions import read_directions
 from fse.refusal import exit_on_refusal
 from pipelines.paper.absence import reason_of
 from pipelines.paper.domains import DOMAINS
-from pipelines.paper.evaluate import keep_record
+from pipelines.paper.evaluate import forget, keep_record
 from pipelines.paper.parameters import PaperParameters, read_parameters
 from pipelines.paper.profile import PaperProfile
 
@@ -56,6 +56,8 @@ def main() -> None:
         methods = [*rows, MASKED] if "fse" in rows else rows
         evaluate(places, profile, settings, methods=methods, pictures=Path("data/edits"))
         names = [places.measurements / f"{name}.csv" for name in (EDITS, CONSISTENCY, MIXING)]
+    else:
+        forget(places, (EDITS, CONSISTENCY, MIXING))
     keep_record("edits", [*names, *([places.measurements / f"{EDITS}.json"] if names else [])])
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from eval.absent import Absent
+from eval.absent import PICTURES, Absent
 from eval.contest import Places
 from eval.provenance import sha256
 from eval.table1 import evaluate
@@ -37,11 +38,19 @@ def measure(parameters: PaperParameters, places: Places) -> list[str]:
         there = [row for row, reason in reasons.items() if reason is None]
         if (reason := reason_of(places.test / name)) is not None or not there:
             sets[name] = reason or "no row can be measured: " + "; ".join(dict.fromkeys(rows[name].values()))
+            forget(places, [name])
             continue
         columns[name] = profile.absent_columns()
         evaluate(places, profile, sets=[name], methods=there, **options)
-    Absent(rows, columns, sets).write(places.measurements)
+    Absent(rows, columns, sets).write(places.measurements / PICTURES)
     return [name for name in DOMAINS if name not in sets]
+
+
+def forget(places: Places, names: Sequence[str]) -> None:
+    """Remove the measurements of an earlier run, which what is there now could not give."""
+    for name in names:
+        for suffix in ("csv", "json"):
+            (places.measurements / f"{name}.{suffix}").unlink(missing_ok=True)
 
 
 def keep_record(name: str, files: list[Path]) -> None:
@@ -59,7 +68,7 @@ def main() -> None:
     places = Places()
     measured = measure(read_parameters(), places)
     names = [f"{name}.{suffix}" for name in measured for suffix in ("csv", "json")]
-    keep_record("pictures", [places.measurements / name for name in [*names, "absent.json"]])
+    keep_record("pictures", [places.measurements / name for name in [*names, PICTURES]])
 
 
 if __name__ == "__main__":
