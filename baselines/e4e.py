@@ -20,9 +20,9 @@ from baselines.psp import (
     PyramidEncoder,
     PyramidSize,
     official_inverter,
+    read_encoder,
     read_official_encoder,
 )
-from fse.checkpoints.network_file import read_network
 from fse.generators.style_generator import StyleGenerator
 from fse.inverter import CodesInverter
 from fse.objective import Batch, Pass
@@ -91,8 +91,7 @@ class E4EObjective(PSPObjective):
 
 def load_e4e(generator: StyleGenerator, weights: Path) -> CodesInverter:
     """e4e with the trained weights ``e4e.safetensors`` of the folder ``weights``."""
-    encoder = read_network(weights / "e4e.safetensors", PyramidEncoder)
-    return CodesInverter(encoder.to(generator.mean_code.device), generator)
+    return CodesInverter(read_encoder(weights / "e4e.safetensors", generator, progressive=True), generator)
 
 
 def load_official_e4e(path: Path) -> CodesInverter:

@@ -212,8 +212,33 @@ class PSPObjective(nn.Module):
 
 def load_psp(generator: StyleGenerator, weights: Path) -> CodesInverter:
     """pSp with the trained weights ``psp.safetensors`` of the folder ``weights``."""
-    encoder = read_network(weights / "psp.safetensors", PyramidEncoder)
-    return CodesInverter(encoder.to(generator.mean_code.device), generator)
+    return CodesInverter(read_encoder(weights / "psp.safetensors", generator), generator)
+
+
+def read_encoder(
+    path: Path, generator: StyleGenerator, *, pyramid: bool = True, progressive: bool = False
+) -> PyramidEncoder:
+    """A trained encoder of the family, on the generator's device.
+
+    Raises
+    ------
+    Refusal
+        When the file is missing or damaged, or holds another encoder of the family, which has the same parameters.
+    """
+    encoder = read_network(path, PyramidEncoder)
+    found, wanted = (encoder.size.pyramid, encoder.size.progressive), (pyramid, progressive)
+    if found != wanted:
+        names = {
+            (True, False): "pSp",
+            (True, True): "e4e",
+            (False, False): "ReStyle (pSp)",
+            (False, True): "ReStyle (e4e)",
+        }
+        raise Refusal(
+            f"{path} holds an encoder of {names[found]}, not of {names[wanted]}; restore it with "
+            f"`git checkout -- {path}` or train it with `dvc repro`"
+        )
+    return encoder.to(generator.mean_code.device)
 
 
 def read_official_encoder(path: Path, *encoder_types: str) -> tuple[PyramidEncoder, StyleGenerator]:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, mse_loss
 
 from baselines.e4e import E4EObjective, E4EWeights
-from baselines.psp import PSPObjective, PSPWeights, PyramidEncoder, PyramidSize, read_official_encoder
-from fse.checkpoints.network_file import read_network
+from baselines.psp import PSPObjective, PSPWeights, PyramidEncoder, PyramidSize, read_encoder, read_official_encoder
 from fse.editing import move_codes
 from fse.generators.style_generator import StyleGenerator
 from fse.inversion import Inversion
@@ -178,16 +177,13 @@ def _at_side(picture: Tensor, side: int) -> Tensor:
 
 def load_restyle_psp(generator: StyleGenerator, weights: Path) -> IterativeInverter:
     """ReStyle on pSp with the trained weights ``restyle_psp.safetensors`` of the folder ``weights``."""
-    return _load(generator, weights / "restyle_psp.safetensors")
+    return IterativeInverter(read_encoder(weights / "restyle_psp.safetensors", generator, pyramid=False), generator)
 
 
 def load_restyle_e4e(generator: StyleGenerator, weights: Path) -> IterativeInverter:
     """ReStyle on e4e with the trained weights ``restyle_e4e.safetensors`` of the folder ``weights``."""
-    return _load(generator, weights / "restyle_e4e.safetensors")
-
-
-def _load(generator: StyleGenerator, path: Path) -> IterativeInverter:
-    return IterativeInverter(read_network(path, PyramidEncoder).to(generator.mean_code.device), generator)
+    path = weights / "restyle_e4e.safetensors"
+    return IterativeInverter(read_encoder(path, generator, pyramid=False, progressive=True), generator)
 
 
 def load_official_restyle(path: Path) -> IterativeInverter:

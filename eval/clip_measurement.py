@@ -8,7 +8,8 @@ have the form of :class:`eval.measurement.SetMeasurements`, in which a "picture"
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from rich.progress import Progress
 
 from eval.clips import SourceClip, clip_of
 from eval.contest import ROWS
-from eval.measurement import Parts, SetMeasurements, keep, plain
+from eval.measurement import Parts, SetMeasurements, keep, kept_outcome, plain, share
 from eval.metrics.clip_metric import Clip
 from eval.metrics.clip_suite import SOURCE, ClipSuite
 from eval.metrics.metric import Described
@@ -30,6 +31,64 @@ from fse.refusal import Refusal
 FRAMES, TEMPORAL = "clips", "clips_temporal"
 EXTREME, INTERPOLATED = "extreme", "interpolated"
 """Columns of ``clips.csv`` that say what kind of frame it is, :class:`eval.clips.SourceClip`."""
+
+
+@dataclass(frozen=True)
+class ClipPiece:
+    """A clip, and METHOD -> its inverted frames: what one process measures (:class:`eval.measurement.Piece`)."""
+
+    clip: SourceClip
+    inversions: Mapping[str, Sequence[Path]]
+    resolution: int
+    device: torch.device | str
+
+    def path(self, parts: Parts) -> Path:
+        """Of the file of its outcome."""
+        return parts.path(self.clip.frames, self.inversions)
+
+    def outcome(self, suite: ClipSuite) -> list[Part]:
+        """A part of the clip's frames, and one of the clip."""
+        return _outcome(self.clip, self.inversions, suite, self.resolution, self.device)
+
+
+def pieces(
+    clips: Sequence[SourceClip],
+    inversions: Mapping[str, Path],
+    *,
+    resolution: int,
+    device: torch.device | str = "cpu",
+    subsets: Mapping[str, int] | None = None,
+) -> list[ClipPiece]:
+    """Clip by clip; arguments as of :func:`measure`."""
+    limits = {method: (subsets or {}).get(method, len(clips)) for method in inversions}
+    return [
+        ClipPiece(
+            clip,
+            {
+                method: [folder / f"{path.stem}.png" for path in clip.frames]
+                for method, folder in inversions.items()
+                if index < limits[method]
+            },
+            resolution,
+            device,
+        )
+        for index, clip in enumerate(clips)
+    ]
+
+
+def measure_ahead(
+    clips: Sequence[SourceClip],
+    inversions: Mapping[str, Path],
+    build: Callable[[], ClipSuite],
+    *,
+    processes: int,
+    parts: Parts,
+    **options: Any,
+) -> None:
+    """Let several processes measure the clips in turn (:func:`eval.measurement.share`), so that :func:`measure` finds
+    all of them; ``options`` are those of :func:`pieces`.
+    """
+    share(pieces(clips, inversions, **options), build, processes=processes, parts=parts, progress="measuring clips")
 
 
 def measure(
@@ -60,22 +119,11 @@ def measure(
     Refusal
         A source frame cannot be read, or a method has no inversion that can be.
     """
-    subsets = subsets or {}
     of_frames, of_clips = dict[tuple[str, str], Any](), dict[tuple[str, str], Any]()
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("measuring clips", total=len(clips))
-        for index, clip in enumerate(clips):
-            found = {
-                method: [folder_ / f"{path.stem}.png" for path in clip.frames]
-                for method, folder_ in inversions.items()
-                if index < subsets.get(method, len(clips))
-            }
-            kept = parts.path(clip.frames, found) if parts else None
-            outcome = parts.read(kept) if parts and kept else None
-            if outcome is None:
-                outcome = _outcome(clip, found, suite, resolution, device)
-                if parts and kept:
-                    parts.write(kept, outcome)
+        for piece in pieces(clips, inversions, resolution=resolution, device=device, subsets=subsets):
+            outcome = kept_outcome(piece, suite, parts)
             of_frames |= outcome[0].rows
             of_clips |= outcome[1].rows
             bar.advance(task)

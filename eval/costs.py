@@ -14,7 +14,12 @@ from typing import Any
 from eval.tables import ABSENT, TextTable
 from fse.refusal import Refusal
 
-TRAINED_AS = {"fse_w": "fse", "fse_trained_w": "fse_faces", "fse_trained": "fse_faces"}
+TRAINED_AS = {
+    "fse_w": "fse",
+    "fse_long_w": "fse_long",
+    "fse_trained_w": "fse_faces",
+    "fse_trained": "fse_faces",
+}
 """Rows that are another reconstruction by the network of the same training."""
 
 
@@ -91,6 +96,9 @@ def costs_table(costs: Mapping[str, Cost], labels: Mapping[str, str]) -> TextTab
     ]
     if "hfgi" in costs:
         notes.append(f"{labels.get('hfgi', 'HFGI')} starts from the trained e4e, whose cost comes on top of its own.")
+    if "fse_long" in costs:
+        start = labels.get("fse", "FSE")
+        notes.append(f"{labels.get('fse_long', 'fse_long')} starts from the trained {start}, whose cost comes on top.")
     return TextTable("costs", "What the methods cost", headings, [row(*each) for each in costs.items()], notes)
 
 

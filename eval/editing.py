@@ -630,7 +630,7 @@ def section(places: Places) -> Section | None:
         "own way: FSE by Eq. (1), HFGI by consulting its residual again, the others in W+ alone. Directions are "
         "InterFaceGAN's, found on each method's own codes of renders with measured attributes, or on the generator's "
         "where those do not hold the attribute; strength 1 is one standard deviation of these codes.",
-        *([f"Not here: {', '.join(left_out)}, which optimise every picture or are not trained."] if left_out else []),
+        *([f"Not here: {', '.join(left_out)}: slow, untrained, or out of the contest."] if left_out else []),
     ]
     methods = ", ".join(LABELS.get(method, method) for method in told["methods"])
     directions = ", ".join(label_of(name) for name in settings.directions)

@@ -2,24 +2,77 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 
 from eval.profile import Profile
 from eval.provenance import code_sha256, sha256
+from fse.allocator import keep_freed_memory
 from fse.pictures import write_picture
 
 MADE = "made.json"
 
 
+@dataclass(frozen=True)
+class Order:
+    """Sources that a method is to invert into a folder."""
+
+    method: str
+    sources: Sequence[Path]
+    out: Path
+
+    @property
+    def missing(self) -> int:
+        """How many of the files are not there, whatever those that are there were made of."""
+        return sum(not (self.out / f"{path.stem}.png").is_file() for path in self.sources)
+
+
+def invert_missing(orders: Sequence[Order], profile: Profile, *, batch: int = 8, processes: int = 1) -> None:
+    """Carry out the orders that lack a file, in turn, each by one of several processes.
+
+    A process has as many threads as this one, so that the pictures do not depend on how many processes there are.
+    """
+    orders = [order for order in orders if order.missing]
+    if processes == 1 or len(orders) < 2:
+        for order in orders:
+            invert_pictures(order.sources, order.out, order.method, profile, batch=batch)
+        return
+    total, context = sum(order.missing for order in orders), get_context("spawn")
+    with (
+        ProcessPoolExecutor(processes, context, torch.set_num_threads, (torch.get_num_threads(),)) as pool,
+        Progress(console=Console(stderr=True)) as bar,
+    ):
+        task = bar.add_task(f"inverting by {processes} processes", total=total)
+        silent = functools.partial(_invert_silently, profile=profile, batch=batch)
+        running = {pool.submit(silent, order) for order in orders}
+        while running:
+            ended, running = wait(running, timeout=1, return_when=FIRST_EXCEPTION)
+            bar.update(task, completed=total - sum(order.missing for order in orders))
+            for each in ended:
+                if error := each.exception():
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise error
+
+
+def _invert_silently(order: Order, profile: Profile, batch: int) -> None:
+    keep_freed_memory()
+    invert_pictures(order.sources, order.out, order.method, profile, batch=batch, silent=True)
+
+
 @torch.no_grad()  # and not inference mode: methods that optimise need tensors that gradients can pass
-def invert_pictures(sources: Sequence[Path], out: Path, method: str, profile: Profile, *, batch: int = 8) -> None:
+def invert_pictures(
+    sources: Sequence[Path], out: Path, method: str, profile: Profile, *, batch: int = 8, silent: bool = False
+) -> None:
     """Write every source's reconstruction by ``method`` to ``out/NAME.png`` (8 bits, clamped).
 
     What the metrics see is what a person sees: the file, not the network's floating-point output. ``out/made.json``
@@ -44,7 +97,7 @@ def invert_pictures(sources: Sequence[Path], out: Path, method: str, profile: Pr
         return
     inverter = profile.method(method)
     starts = range(0, len(missing), batch)
-    for start in track(starts, f"inverting {out.name} with {method}", console=Console(stderr=True)):
+    for start in track(starts, f"inverting {out.name} with {method}", console=Console(stderr=True), disable=silent):
         paths = missing[start : start + batch]
         pictures = torch.stack([profile.read(path) for path in paths]).to(profile.device)
         for path, picture in zip(paths, inverter.invert(pictures).picture.cpu(), strict=True):

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 import torch
@@ -98,6 +98,78 @@ class Parts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+SuiteT = TypeVar("SuiteT")
+SuiteT_contra = TypeVar("SuiteT_contra", contravariant=True)
+
+
+class Piece(Protocol[SuiteT_contra]):
+    """What is measured in one go, by any of several processes: it is pickled."""
+
+    def path(self, parts: Parts) -> Path:
+        """Of the file of its outcome."""
+        ...
+
+    def outcome(self, suite: SuiteT_contra) -> list[Part]: ...
+
+
+def kept_outcome(piece: Piece[SuiteT], suite: SuiteT, parts: Parts | None) -> list[Part]:
+    """The outcome of a piece, as it is found in ``parts`` or left there."""
+    path = piece.path(parts) if parts else None
+    outcome = parts.read(path) if parts and path else None
+    if outcome is None:
+        outcome = piece.outcome(suite)
+        if parts and path:
+            parts.write(path, outcome)
+    return outcome
+
+
+def share(
+    pieces: Sequence[Piece[SuiteT]],
+    build: Callable[[], SuiteT],
+    *,
+    processes: int,
+    parts: Parts,
+    progress: str = "measuring",
+) -> None:
+    """Let several processes measure the pieces in turn, into ``parts``, where :func:`kept_outcome` then finds them.
+
+    The numbers are those of one process to the last bit: the pieces are the same, a process has as many threads as
+    this one, and whoever calls adds the outcomes up alone.
+
+    Parameters
+    ----------
+    build : callable
+        Makes a process its own suite; it is pickled. Process i of a machine with GPUs has the i-th as its ``cuda``.
+    processes : int
+        With 1 nothing is done.
+    """
+    if processes == 1:
+        return
+    arguments = (processes, torch.get_num_threads(), pieces, build, parts)
+    paths = [piece.path(parts) for piece in pieces]
+    started = start_processes(_measure_share, arguments, processes, join=False, start_method="spawn")
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task(f"{progress} by {processes} processes", total=len(pieces))
+        while not started.join(timeout=1):
+            bar.update(task, completed=sum(path.is_file() for path in paths))
+
+
+def _measure_share(
+    rank: int,
+    processes: int,
+    threads: int,
+    pieces: Sequence[Piece[SuiteT]],
+    build: Callable[[], SuiteT],
+    parts: Parts,
+) -> None:
+    torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        torch.cuda.set_device(rank % torch.cuda.device_count())
+    suite = build()
+    for piece in pieces[rank::processes]:
+        kept_outcome(piece, suite, parts)
+
+
 @dataclass(frozen=True)
 class Batch:
     """Some of a set's sources, METHOD -> the inversions of the first of them, and METHOD -> those it leaves out."""
@@ -105,10 +177,23 @@ class Batch:
     sources: Sequence[Path]
     inversions: Mapping[str, Sequence[Path]]
     left_out: Mapping[str, Sequence[str]]
+    resolution: Resolution
+
+    def path(self, parts: Parts) -> Path:
+        """See :class:`Piece`."""
+        return parts.path(self.sources, self.inversions)
+
+    def outcome(self, suite: Suite) -> list[Part]:
+        """A part for the pictures that have readable inversions by the same methods, and one for failures."""
+        return _outcome(self.sources, self.inversions, suite, self.resolution)
 
 
 def batches(
-    sources: Sequence[Path], inversions: Mapping[str, Path], batch: int, subsets: Mapping[str, int] | None = None
+    sources: Sequence[Path],
+    inversions: Mapping[str, Path],
+    resolution: Resolution,
+    batch: int,
+    subsets: Mapping[str, int] | None = None,
 ) -> Iterator[Batch]:
     """What is measured together; arguments as of :func:`measure`."""
     limits = {method: (subsets or {}).get(method, len(sources)) for method in inversions}
@@ -122,6 +207,7 @@ def batches(
                 for method, folder in inversions.items()
             },
             {method: [path.stem for path in taken[inside[method] :]] for method in inversions},
+            resolution,
         )
 
 
@@ -162,11 +248,11 @@ def measure(
     reasons = dict.fromkeys(inversions, "there is no picture")  # of methods that nothing was measured of
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task(progress, total=len(sources))
-        for index, each in enumerate(batches(sources, inversions, batch, subsets)):
+        for index, each in enumerate(batches(sources, inversions, resolution, batch, subsets)):
             for method, names in each.left_out.items():
                 for name in names:
                     suite.leave_out(name, method)
-            for part in _kept_outcome(each, suite, resolution, parts):
+            for part in kept_outcome(each, suite, parts):
                 suite.add(part)
                 for (_, method), row in part.rows.items():
                     if row.keys() != {"status"}:
@@ -190,58 +276,12 @@ def measure_ahead(
     subsets: Mapping[str, int] | None = None,
     progress: str = "measuring",
 ) -> None:
-    """Let several processes measure the batches in turn, into ``parts``, where :func:`measure` then finds all of them.
+    """Let several processes measure the batches in turn (:func:`share`), so that :func:`measure` finds all of them.
 
-    The numbers are those of one process to the last bit: the batches are the same, a process has as many threads as
-    this one, and the outcomes are added up by :func:`measure` alone.
-
-    Parameters
-    ----------
-    build : callable
-        Makes a process its own suite; it is pickled. Process i of a machine with GPUs has the i-th as its ``cuda``.
-    processes : int
-        With 1 nothing is done ahead.
-    sources, inversions, resolution, parts, batch, subsets
-        As of :func:`measure`, which must be given the same.
+    ``build`` and ``processes`` are as there, the others as of :func:`measure`, which must be given the same.
     """
-    if processes == 1:
-        return
-    planned = list(batches(sources, inversions, batch, subsets))
-    arguments = (processes, torch.get_num_threads(), planned, build, resolution, parts)
-    paths = [parts.path(each.sources, each.inversions) for each in planned]
-    started = start_processes(_measure_share, arguments, processes, join=False, start_method="spawn")
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"{progress} by {processes} processes", total=len(planned))
-        while not started.join(timeout=1):
-            bar.update(task, completed=sum(path.is_file() for path in paths))
-
-
-def _measure_share(
-    rank: int,
-    processes: int,
-    threads: int,
-    planned: Sequence[Batch],
-    build: Callable[[], Suite],
-    resolution: Resolution,
-    parts: Parts,
-) -> None:
-    torch.set_num_threads(threads)
-    if torch.cuda.is_available():
-        torch.cuda.set_device(rank % torch.cuda.device_count())
-    suite = build()
-    for each in planned[rank::processes]:
-        _kept_outcome(each, suite, resolution, parts)
-
-
-def _kept_outcome(batch: Batch, suite: Suite, resolution: Resolution, parts: Parts | None) -> list[Part]:
-    """The outcome of a batch, as it is found in ``parts`` or left there."""
-    path = parts.path(batch.sources, batch.inversions) if parts else None
-    outcome = parts.read(path) if parts and path else None
-    if outcome is None:
-        outcome = _outcome(batch.sources, batch.inversions, suite, resolution)
-        if parts and path:
-            parts.write(path, outcome)
-    return outcome
+    planned = list(batches(sources, inversions, resolution, batch, subsets))
+    share(planned, build, processes=processes, parts=parts, progress=progress)
 
 
 def _outcome(

@@ -15,7 +15,6 @@ from PIL import Image
 
 from eval import measurement
 from eval.contest import ROWS, Places
-from eval.costs import TRAINED_AS
 from eval.figures.other_domains import other_domains as figure
 from eval.figures.style import save
 from eval.inversions import invert_pictures
@@ -53,15 +52,6 @@ def write_sources(folder: Path, resolution: int) -> list[Path]:
         paths.append(folder / f"{name}.png")
         write_picture(square.resize((resolution, resolution), Image.Resampling.BILINEAR), paths[-1])
     return paths
-
-
-def trained_methods(weights: Path, excluded: Sequence[str] = ()) -> list[str]:
-    """Methods of the contest that have trained weights, in the order of its rows."""
-    return [
-        method
-        for method in ROWS
-        if method not in excluded and (weights / f"{TRAINED_AS.get(method, method)}.safetensors").is_file()
-    ]
 
 
 def invert_and_measure(folder: Path, places: Places, profile: Profile, methods: Sequence[str], batch: int = 8) -> None:

@@ -17,7 +17,7 @@ from fse.perceptual import STLPIPS
 from fse.pictures import read_picture
 from fse.registry import load_method
 
-WEIGHTS = {"fse_w": ("fse",), "hfgi": ("e4e", "hfgi"), "wplus": ()}
+WEIGHTS = {"fse_w": ("fse",), "fse_long_w": ("fse_long",), "hfgi": ("e4e", "hfgi"), "wplus": ()}
 """METHOD -> the files of trained weights that it reads, where that is not the one of its own name."""
 
 
@@ -62,6 +62,10 @@ class Profile:
         """ST-LPIPS, for losses and for validation."""
         return STLPIPS.load(self.assets / "stlpips/alex_shift_tolerant.pth").to(self.device)
 
+    def has_weights(self, method: str) -> bool:
+        """Whether the files of a method's trained weights are there; one that is not trained needs none."""
+        return all((self.weights / f"{name}.safetensors").is_file() for name in WEIGHTS.get(method, (method,)))
+
     def method(self, name: str, generator: StyleGenerator | None = None) -> InversionMethod:
         """A trained method, for ``generator`` or a fresh one."""
         return load_method(name, generator or self.generator(), self.weights, self.assets)
@@ -81,7 +85,7 @@ class Profile:
 
     def weights_of(self, method: str) -> list[Path]:
         """The files that decide what a method makes: the picture heads and its own, or all where none has its name."""
-        files = [self.weights / f"{name}.safetensors" for name in WEIGHTS.get(method, (method,))]
-        if not all(path.is_file() for path in files):
+        if not self.has_weights(method):
             return sorted(self.weights.glob("*.safetensors"))
-        return [self.weights / "picture_head.safetensors", *files]
+        names = ("picture_head", *WEIGHTS.get(method, (method,)))
+        return [self.weights / f"{name}.safetensors" for name in names]

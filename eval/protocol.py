@@ -23,6 +23,7 @@ from eval import measurement
 from eval.clip_measurement import FRAMES, per_clip
 from eval.contest import ROWS, Places
 from eval.measurement import SetMeasurements
+from eval.metrics.distribution import TO_REFERENCE
 from eval.section import Section
 from eval.set_table import write_forms
 from eval.tables import ABSENT, Column, Estimate, Row, Table, TextTable
@@ -39,7 +40,11 @@ OPTIONS: Mapping[str, Mapping[str, str]] = {  # option -> choice -> in words; th
     "mse_range": {"signed": "on [-1, 1]", "unit": "on [0, 1]"},
     "id_network": {"curricularface": "MTCNN and CurricularFace", "arcface": "SCRFD and ArcFace"},
     "id_missing": {"dropped": "pairs without a face left out", "zero": "pairs without a face as 0"},
-    "fid_reference": {"sources": "against the same pictures", "other": "against another set"},
+    "fid_reference": {
+        "sources": "against the same pictures",
+        "ffhq": "against FFHQ",
+        "celeba_hq_test": "against CelebA-HQ's test split",
+    },
 }
 
 DEPENDS: Mapping[str, Sequence[str]] = {
@@ -71,7 +76,8 @@ def column_of(metric: str, choices: Choices) -> str:
         case "id":
             return {"curricularface": "id_curricular", "arcface": "id_arcface"}[choices["id_network"]]
         case "fid":
-            return ("fid" if choices["fid_reference"] == "sources" else "fid_reference") + suffix
+            reference = choices["fid_reference"]
+            return ("fid" if reference == "sources" else TO_REFERENCE + reference) + suffix
         case _:
             return metric
 
@@ -303,7 +309,7 @@ def numbers_of(found: Readings) -> Table:
             method,
             ROWS.get(method, method),
             {key: Estimate(each.values[method]) for key, each in names.items() if method in each.values},
-            reference=True,  # methods are not compared here
+            competes=False,  # methods are not compared here
         )
         for method in found.paper["methods"]
     ]

@@ -37,7 +37,7 @@ def _table(domain: str, key: str, source: dict[str, Any], labels: dict[str, str]
             method,
             ROWS.get(method) or labels[method],
             {metric: Estimate(value) for metric, value in zip(source["metrics"], values, strict=True)},
-            reference=True,
+            competes=False,
         )
         for method, values in source["methods"].items()
     ]

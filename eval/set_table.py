@@ -14,7 +14,7 @@ import yaml
 from eval import measurement
 from eval.absent import Absent
 from eval.comparison import Comparison, against_the_best_baseline, comparisons_table, csv_columns
-from eval.contest import OURS, ROWS, Places
+from eval.contest import OURS, OUT_OF_CONTEST, ROWS, Places
 from eval.measurement import SetMeasurements
 from eval.orderings import Ordering, evaluate_orderings, orderings_table, published_orderings
 from eval.orderings import as_json as orderings_json
@@ -41,7 +41,8 @@ class Judged:
     @classmethod
     def of(cls, results: SetMeasurements, values: pd.DataFrame, orderings: Mapping[str, Mapping[str, Any]]) -> Judged:
         """``values`` has a row a picture (or clip) and method; ``orderings`` are the paper's."""
-        compared = against_the_best_baseline(results, values, OURS)
+        contest = values[~values["method"].isin(OUT_OF_CONTEST)]
+        compared = against_the_best_baseline(results, contest, OURS)
         return cls(results, compared, evaluate_orderings(results, values, orderings))
 
     @classmethod
@@ -102,6 +103,7 @@ def set_table(
             {key: estimate(value) for key, value in cells.items() if key in results.metrics},
             subset_of(results, method) if cells else None,
             further.get(method, {}),
+            competes=method not in OUT_OF_CONTEST,
         )
         for method, cells in sorted(measured.items(), key=lambda item: order.get(item[0], -1))
     ]
@@ -206,6 +208,8 @@ def _notes(results: SetMeasurements, metric_notes: MetricNotes, wording: Wording
                 f"{ROWS.get(method, method)} {wording.slow} and was run on the first {subset} by name only: its "
                 f"means do not compare with the column's and are never bold; tests pair the same {wording.many}."
             )
+    if larger := [ROWS[method] for method in OUT_OF_CONTEST if method in results.methods]:
+        notes.append(f"{' and '.join(larger)} had a larger budget than the others: never bold, and in no comparison.")
     for metric, described in results.metrics.items():
         cells_of = [cells[metric] for cells in results.methods.values() if metric in cells]
         reasons = dict.fromkeys(cell["reason"] for cell in cells_of if "reason" in cell)

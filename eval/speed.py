@@ -33,8 +33,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from eval.clips import RECORD, read_clips
-from eval.contest import METHODS, Places
-from eval.profile import WEIGHTS, Profile
+from eval.contest import METHODS, OUT_OF_CONTEST, Places
+from eval.profile import Profile
 from eval.provenance import cpu_model, gpu_model, provenance
 from eval.section import Section
 from eval.set_table import write_forms
@@ -278,7 +278,8 @@ def measure(
     pictures = torch.stack([read_picture(path, profile.resolution) for path in chosen])
     around = _alone(time_steps_around, clip, profile, settings)
     found: dict[str, Any] = {}
-    wanted = list(methods or (method for method in METHODS if method not in OPTIMISING and _trained(method, profile)))
+    untimed = (*OPTIMISING, *OUT_OF_CONTEST)  # those are minutes, and these the networks of others
+    wanted = list(methods or (method for method in METHODS if method not in untimed and profile.has_weights(method)))
     for method in track(wanted, "timing", console=Console(stderr=True)):
         found[method] = _alone(time_method, method, profile, pictures, settings)
     return {
@@ -307,10 +308,6 @@ def _clip(folder: Path) -> Path:
     if not videos:
         raise Refusal(f"there are no videos in {folder / 'videos'}: run `make repro`, which makes the clips")
     return videos[0]
-
-
-def _trained(method: str, profile: Profile) -> bool:
-    return all((profile.weights / f"{name}.safetensors").is_file() for name in WEIGHTS.get(method, (method,)))
 
 
 def _device(device: torch.device) -> str:

@@ -1,9 +1,10 @@
 """Table 1, image inversion: ``python -m eval.table1`` measures, prints the tables and writes them in four forms.
 
 Without options it measures what ``dvc repro`` made: the test sets ``data/test/SET`` against the inversions
-``data/inversions/METHOD/SET``. ``--images`` measures a folder of your own. The two halves, :func:`evaluate` (pictures
-to measurements) and :func:`render` (measurements to tables), also serve the pipeline's stages `evaluate` and `report`.
-Stopped, it goes on where it was when it is called again.
+``data/inversions/METHOD/SET``; inversions that are not there are made first, so that of the pipeline the stage `data`
+is enough. ``--images`` measures a folder of your own. The two halves, :func:`evaluate` (pictures to measurements) and
+:func:`render` (measurements to tables), also serve the pipeline's stages `evaluate` and `report`. Stopped, it goes on
+where it was when it is called again.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from eval.absent import Absent
 from eval.contest import METHODS as METHODS
 from eval.contest import SETS as SETS
 from eval.contest import Places as Places
-from eval.inversions import invert_pictures
+from eval.inversions import Order, invert_missing, invert_pictures
 from eval.measurement import Parts, SetMeasurements
-from eval.metrics.distribution import SUBSETS, subset_sizes
+from eval.metrics.distribution import SUBSETS, TO_REFERENCE, subset_sizes
 from eval.metrics.paper_suite import DECIMALS as OFFICIAL_DECIMALS
 from eval.metrics.paper_suite import PRINTED
 from eval.metrics.suite import EXTRAPOLATED
@@ -77,10 +78,7 @@ def evaluate(
         for method, folder in folders.items():
             if not folder.is_dir():
                 raise Refusal(f"there are no inversions by {method!r} in {folder}: run `make repro`, which makes them")
-        try:
-            sources = list_pictures(places.test / name)[:limit]
-        except Refusal as refusal:
-            raise Refusal(f"the test set {name!r} is missing ({refusal}): run `make repro`") from refusal
+        sources = _sources(places, name, limit)
         suite = profile.suite(places.test / MEAN_DESCRIPTOR)
         basis = f"{code_sha256()} {sha256(places.test / MEAN_DESCRIPTOR)} {profile.measured} {profile.device}"
         options: dict[str, Any] = {
@@ -95,6 +93,38 @@ def evaluate(
         measurement.measure(sources, folders, suite, **options)
         measurement.write(suite, name, places.measurements)
         options["parts"].remove()
+
+
+def invert_test_sets(
+    places: Places,
+    profile: Profile,
+    *,
+    sets: Sequence[str],
+    methods: Sequence[str] | None = None,
+    limit: int | None = None,
+    subsets: Mapping[str, int] | None = None,
+    processes: int = 1,
+) -> None:
+    """Make the inversions that are not there, as the pipeline's stages do; arguments as of :func:`evaluate`.
+
+    ``methods`` None takes the contest's that have trained weights.
+    """
+    chosen = methods or [name for name in METHODS if name in method_names() and profile.has_weights(name)]
+    orders = [
+        Order(method, _sources(places, name, limit)[: (subsets or {}).get(method)], places.inversions / method / name)
+        for method in chosen
+        for name in sets
+    ]
+    invert_missing(orders, profile, processes=processes)
+
+
+def _sources(places: Places, name: str, limit: int | None) -> list[Path]:
+    try:
+        return list_pictures(places.test / name)[:limit]
+    except Refusal as refusal:
+        raise Refusal(
+            f"the test set {name!r} is missing ({refusal}): run `dvc repro data`, which makes it"
+        ) from refusal
 
 
 def evaluate_own(
@@ -208,6 +238,8 @@ def table_of(
 
     def bias(metric: str) -> Sequence[str]:
         known = any(cells[metric]["mean"] is not None for cells in results.methods.values() if metric in cells)
+        if metric.startswith(TO_REFERENCE) and known:
+            return [_counts_of_both(results, metric)]
         return [_bias(results, metric)] if metric in DISTRIBUTIONS and known else []
 
     return set_table(
@@ -225,6 +257,13 @@ def published() -> Table:
     return published_table("table1")
 
 
+def _counts_of_both(results: SetMeasurements, metric: str) -> str:
+    """How many pictures stand on either side of a distance to another set; its label has theirs."""
+    used = max(cells[metric]["used"] for cells in results.methods.values() if metric in cells)
+    label = results.metrics[metric]["label"]
+    return f"{label}: of {used} reconstructions, to these n other pictures and not to their sources."
+
+
 def _bias(results: SetMeasurements, metric: str) -> str:
     """That a Fréchet distance depends on the number of pictures, and by how much here."""
     label = results.metrics[metric]["label"]
@@ -233,7 +272,7 @@ def _bias(results: SetMeasurements, metric: str) -> str:
     known = [(cell, beyond) for cell, beyond in pairs if cell and beyond and beyond["mean"] is not None]
     if not known:
         return note
-    sizes = subset_sizes(max(cell["used"] for cell, _ in known))
+    sizes = subset_sizes(max(cell["used"] for cell, _ in known), fewest=1)  # there were enough
     above = [cell["mean"] - beyond["mean"] for cell, beyond in known]
     return (
         f"{note} {label} ∞ extrapolates it to infinitely many, the intercept of a line against 1/n (Chong and Forsyth, "
@@ -261,14 +300,16 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--methods", metavar="A,B", help="default: all that have inversions; with --images all of the paper's"
+        "--methods",
+        metavar="A,B",
+        help="default: all with weights or inversions; with --images all of the paper's",
     )
     parser.add_argument("--sets", metavar="A,B", default=",".join(SETS), help="test sets (default: %(default)s)")
     parser.add_argument("--images", type=Path, metavar="DIR", help="measure your own pictures instead of the test sets")
     parser.add_argument("--align", action="store_true", help="with --images: cut the faces out first, as in FFHQ")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N pictures by name")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: reports; with --images runs/own")
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share the measuring (default: 1)")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share the work (default: 1)")
     parser.add_argument("--device", default="cpu", help="where networks run (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.limit is not None and arguments.limit < 1:
@@ -291,6 +332,7 @@ def main() -> None:
             raise Refusal("--align is for your own pictures: give their folder with --images")
         sets = arguments.sets.split(",")
         options = {"limit": arguments.limit, "subsets": subsets, "processes": arguments.processes}
+        invert_test_sets(places, profile, sets=sets, methods=methods, **options)
         evaluate(places, profile, sets=sets, methods=methods, **options)
     images = {"images": arguments.images} if own else None
     origin = origin_of(places, profile, sets, parameters, images)

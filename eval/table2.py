@@ -13,6 +13,7 @@ serve the pipeline. Stopped, it goes on where it was when it is called again.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -93,31 +94,32 @@ def evaluate(
     clips: int | None = None,
     frames: int | None = None,
     subsets: Mapping[str, int] | None = None,
+    processes: int = 1,
 ) -> None:
     """Measure the inversions of the clips and write ``measurements/clips*.{csv,json}``.
 
     ``methods`` None takes every method that has inversions; ``clips`` the first so many by name; ``frames`` the last
-    so many of each; ``subsets`` (METHOD -> number) the first so many clips for a method that is too slow for all. A
-    run that was stopped is continued.
+    so many of each; ``subsets`` (METHOD -> number) the first so many clips for a method that is too slow for all;
+    ``processes`` share the clips, and the numbers do not depend on how many they are. A run that was stopped is
+    continued.
     """
     folders = {method: places.clip_inversions / method for method in methods or _inverted(places)}
     for method, folder in folders.items():
         if not folder.is_dir():
             raise Refusal(f"there are no inversions by {method!r} in {folder}: run `make repro`, which makes them")
     sources = read_clips(places.clips, limit=clips, frames=frames)
-    suite = profile.clip_suite(places.test / MEAN_DESCRIPTOR)
+    build = functools.partial(profile.clip_suite, places.test / MEAN_DESCRIPTOR)
+    suite = build()
     basis = f"{code_sha256()} {sha256(places.test / MEAN_DESCRIPTOR)} {profile.resolution} {profile.device}"
     parts = Parts(places.measurements / ".parts" / FRAMES, basis)
-    clip_measurement.measure(
-        sources,
-        folders,
-        suite,
-        places.measurements,
-        resolution=profile.resolution,
-        device=profile.device,
-        subsets=subsets,
-        parts=parts,
-    )
+    options: dict[str, Any] = {
+        "resolution": profile.resolution,
+        "device": profile.device,
+        "subsets": subsets,
+        "parts": parts,
+    }
+    clip_measurement.measure_ahead(sources, folders, build, processes=processes, **options)
+    clip_measurement.measure(sources, folders, suite, places.measurements, **options)
     parts.remove()
 
 
@@ -217,7 +219,7 @@ def tables_of(judgement: Judgement, profile: str = "embedded", absent: Absent | 
         title=f"Stability over time: {clips}",
         decimals=DECIMALS,
         references=[
-            Row(SOURCE, "Source", {key: estimate(cell) for key, cell in judgement.source.items()}, reference=True)
+            Row(SOURCE, "Source", {key: estimate(cell) for key, cell in judgement.source.items()}, competes=False)
         ],
         metric_notes=lambda metric: [DEFINITIONS[metric]] if metric in DEFINITIONS else [],
         notes=[*pairs, *_distances_from_1(judgement), *_own_jitter(judgement)],
@@ -428,11 +430,12 @@ def main() -> None:
         default=defaults.get("frames"),
         help="only the last N frames of each (default: %(default)s)",
     )
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share the measuring (default: 1)")
     parser.add_argument("--render-only", action="store_true", help="tables and figures of what was measured before")
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("reports"), help="default: %(default)s")
     parser.add_argument("--device", default="cpu", help="where networks run (default: %(default)s)")
     arguments = parser.parse_args()
-    for option in ("clips", "frames"):
+    for option in ("clips", "frames", "processes"):
         if (value := getattr(arguments, option)) is not None and value < 1:
             raise Refusal(f"--{option} is {value}: give at least 1")
     profile, places = Profile(device=usable_device(arguments.device)), Places(reports=arguments.out)
@@ -446,6 +449,7 @@ def main() -> None:
             clips=arguments.clips,
             frames=arguments.frames,
             subsets=defaults.get("subset"),
+            processes=arguments.processes,
         )
     tables = render(places, origin_of(places, profile, parameters), profile=profile.name)
     illustrate(places, resolution=profile.resolution, frames=arguments.frames)

@@ -77,8 +77,8 @@ class Row:
         The number of pictures, the first ones, where it was measured on these only: it is no competitor for "best".
     further : mapping
         Further columns of the CSV file.
-    reference : bool
-        No method but what methods are held against, such as the source itself: no competitor either.
+    competes : bool
+        False of what methods are held against, such as the source itself, and of a method with another budget.
     """
 
     key: str
@@ -86,7 +86,7 @@ class Row:
     cells: Mapping[str, Estimate]
     subset: int | None = None
     further: Mapping[str, str] = field(default_factory=dict)
-    reference: bool = False
+    competes: bool = True
 
     @property
     def name(self) -> str:
@@ -155,7 +155,7 @@ class Table:
 
         Means over fewer pictures than the set has do not compare, so that rows of a subset take no part.
         """
-        competing = [row for row in self.rows if row.subset is None and not row.reference and column.key in row.cells]
+        competing = [row for row in self.rows if row.subset is None and row.competes and column.key in row.cells]
         means = {row.key: row.cells[column.key].mean for row in competing}
         rounded = {key: round(mean, column.decimals) for key, mean in means.items() if mean is not None}
         if len(rounded) < 2:

@@ -134,7 +134,16 @@ def codes_alone(method: FeatureStyleInverter) -> CodesInverter:
 
 def load_fse(generator: MobileStyleGAN, weights: Path) -> FeatureStyleInverter:
     """FSE with the trained weights ``fse.safetensors`` of the folder ``weights``; K is what it was trained for."""
-    encoder = read_network(weights / "fse.safetensors", FeatureStyleEncoder).to(generator.mean_code.device)
+    return _trained(generator, weights / "fse.safetensors")
+
+
+def load_fse_long(generator: MobileStyleGAN, weights: Path) -> FeatureStyleInverter:
+    """FSE with the weights of the longer training, ``fse_long.safetensors`` of the folder ``weights``."""
+    return _trained(generator, weights / "fse_long.safetensors")
+
+
+def _trained(generator: MobileStyleGAN, path: Path) -> FeatureStyleInverter:
+    encoder = read_network(path, FeatureStyleEncoder).to(generator.mean_code.device)
     return FeatureStyleInverter(encoder, generator.with_feature_layer(encoder.size.feature_layer))
 
 
@@ -172,6 +181,11 @@ def side_for(encoder: FeatureStyleEncoder, generator: StyleGenerator) -> int:
 def load_fse_codes(generator: MobileStyleGAN, weights: Path) -> CodesInverter:
     """G(w) with the trained weights ``fse.safetensors``, as :func:`load_fse` reads them."""
     return codes_alone(load_fse(generator, weights))
+
+
+def load_fse_long_codes(generator: MobileStyleGAN, weights: Path) -> CodesInverter:
+    """G(w) with the weights of the longer training, as :func:`load_fse_long` reads them."""
+    return codes_alone(load_fse_long(generator, weights))
 
 
 def load_official_fse_codes(encoder: Path, generator: Path) -> CodesInverter:

@@ -25,7 +25,7 @@ from fse.objective import FeatureStyleObjective, Objective
 from fse.perceptual import STLPIPS
 from fse.refusal import Refusal
 from fse.trunk import TrunkSize
-from pipelines.parameters import E4E, Parameters, ReStyleE4E, ReStylePSP
+from pipelines.parameters import E4E, Parameters, ReStyleE4E, ReStylePSP, Section, Train
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,19 @@ def fse(made: Ingredients) -> FeatureStyleObjective:
     return FeatureStyleObjective(encoder, generator, made.perceptual, own.perceptual_sides, weights)
 
 
+def fse_long(made: Ingredients) -> FeatureStyleObjective:
+    """FSE with the contest's weights, to be trained on."""
+    objective = fse(made)
+    encoder = read_network(made.weights / "fse.safetensors", FeatureStyleEncoder)
+    if encoder.size != objective.network.size:
+        raise Refusal(
+            f"{made.weights / 'fse.safetensors'} has another size than the sections fse and encoder of params.yaml; "
+            "train fse first"
+        )
+    objective.network.load_state_dict(encoder.state_dict())
+    return objective
+
+
 def psp(made: Ingredients) -> PSPObjective:
     """pSp on the shared trunk."""
     own = made.parameters.psp
@@ -168,6 +181,7 @@ def idinvert(made: Ingredients) -> InDomainObjective:
 
 OBJECTIVES: dict[str, Callable[[Ingredients], Objective]] = {
     "fse": fse,
+    "fse_long": fse_long,
     "psp": psp,
     "e4e": e4e,
     "restyle_psp": restyle_psp,
@@ -177,8 +191,25 @@ OBJECTIVES: dict[str, Callable[[Ingredients], Objective]] = {
 }
 
 
+FIRST_STAGES = {"hfgi": ("e4e",), "fse_long": ("fse",)}
+"""METHOD -> the trained weights that it starts from."""
+
+
+def budget_of(method: str, parameters: Parameters) -> Train:
+    """The contest's, but for FSE's longer training: no warm start, losses at the full resolution from the start."""
+    budget = parameters.train
+    if method != "fse_long":
+        return budget
+    return budget.model_copy(update={**parameters.fse_long.model_dump(), "warm_steps": 0, "fine_from": 0.0})
+
+
 def feature_layer_of(method: str, parameters: Parameters) -> int:
     """K of a method; the default, 5, where it has no feature tensor."""
-    own = getattr(parameters, method)
-    layer: int = getattr(own, "feature_layer", 5)
+    layer: int = getattr(own_parameters(method, parameters), "feature_layer", 5)
     return layer
+
+
+def own_parameters(method: str, parameters: Parameters) -> Section:
+    """Sizes and weights of losses of a method."""
+    own: Section = parameters.fse if method == "fse_long" else getattr(parameters, method)
+    return own

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from eval.contest import Places
-from eval.other_domains import invert_and_measure, trained_methods
+from eval.contest import METHODS, OUT_OF_CONTEST, Places
+from eval.other_domains import invert_and_measure
 from eval.profile import Profile
 from fse.allocator import keep_freed_memory
 from fse.refusal import exit_on_refusal
@@ -24,7 +24,8 @@ def main() -> None:
     keep_freed_memory()
     parameters = read_parameters().evaluate
     profile = Profile(arguments.assets, arguments.weights)
-    methods = trained_methods(profile.weights, list(parameters.subset))  # the subset's are those that optimise
+    left_out = [*parameters.subset, *OUT_OF_CONTEST]  # the subset's are those that optimise
+    methods = [method for method in METHODS if method not in left_out and profile.has_weights(method)]
     invert_and_measure(arguments.out, Places(), profile, methods, batch=parameters.batch)
 
 

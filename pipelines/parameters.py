@@ -121,6 +121,14 @@ class Codes(Section):
     perceptual_sides: Sides
 
 
+class LongFSE(Section):
+    """What the longer training of FSE has of its own; the rest is as in the contest."""
+
+    seed: Seed
+    steps: Count
+    learning_rate: Positive
+
+
 class PSP(Codes):
     """The pSp baseline."""
 
@@ -267,6 +275,7 @@ class Parameters(BaseModel):
     encoder: Encoder
     pyramid: Pyramid
     fse: FSE
+    fse_long: LongFSE
     psp: PSP
     e4e: E4E
     restyle_psp: ReStylePSP

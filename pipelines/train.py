@@ -29,18 +29,18 @@ from fse.offmanifold import push_off_manifold
 from fse.refusal import Refusal, exit_on_refusal
 from fse.renders import Renders
 from fse.training import TrainingSettings, Validation, compiled, curve_rows, train
-from pipelines.objectives import OBJECTIVES, Ingredients, feature_layer_of
+from pipelines.objectives import FIRST_STAGES, OBJECTIVES, Ingredients, budget_of, feature_layer_of, own_parameters
 from pipelines.parameters import Parameters, read_parameters
 
 
-def _key(method: str, parameters: Parameters, heads: str) -> str:
-    """Tells trainings apart, so that none continues another's state: parameters, heads, and the code that decides.
+def _key(method: str, parameters: Parameters, inputs: list[str]) -> str:
+    """Tells trainings apart, so that none continues another's state: parameters, weights, and the code that decides.
 
     What that code is, ``dvc.yaml`` says: the stage's dependencies.
     """
-    stage = "train_hfgi" if method == "hfgi" else "train"
-    sections = parameters.model_dump(mode="json", include={"train", "encoder", "pyramid", method})
-    digest = hashlib.sha256(json.dumps([sections, heads], sort_keys=True).encode())
+    stage = f"train_{method}" if method in FIRST_STAGES else "train"
+    sections = parameters.model_dump(mode="json", include={"train", "encoder", "pyramid", "fse", method})
+    digest = hashlib.sha256(json.dumps([sections, inputs], sort_keys=True).encode())
     for path in yaml.safe_load(Path("dvc.yaml").read_text())["stages"][stage]["deps"]:
         if path.endswith(".py"):
             digest.update(Path(path).read_bytes())
@@ -66,7 +66,7 @@ def main() -> None:
     method, parameters = arguments.method, read_parameters()
     if method not in OBJECTIVES:
         raise Refusal(f"{method!r} cannot be trained; trainable methods are {', '.join(OBJECTIVES)}")
-    budget = parameters.train
+    budget = budget_of(method, parameters)
 
     fabric = Fabric(accelerator=budget.accelerator, devices=budget.devices, precision=budget.precision)
     fabric.launch()
@@ -75,6 +75,7 @@ def main() -> None:
     layer = feature_layer_of(method, parameters)
     fine, coarse, perceptual = profile.generator(None, layer), profile.generator(128, layer), profile.perceptual()
     objective = OBJECTIVES[method](Ingredients(fine, perceptual, parameters, arguments.weights))
+    first = {name: fingerprint(arguments.weights / f"{name}.safetensors") for name in FIRST_STAGES.get(method, ())}
     cast(nn.Module, objective).to(memory_format=torch.channels_last)
 
     heads = hashlib.sha256((arguments.weights / "picture_head.safetensors").read_bytes()).hexdigest()[:12]
@@ -90,14 +91,13 @@ def main() -> None:
 
     names = TrainingSettings.__dataclass_fields__
     settings = TrainingSettings(**{name: value for name, value in budget.model_dump().items() if name in names})
-    run = arguments.runs / "train" / f"{method}-{_key(method, parameters, heads)}"
+    run = arguments.runs / "train" / f"{method}-{_key(method, parameters, [heads, *first.values()])}"
     best = train(objective, coarse, fine, renders, Validation(pictures, perceptual), settings, fabric, run)
 
     if fabric.is_global_zero:
         network = objective.network
-        provenance = {"parameters": {**budget.model_dump(), **getattr(parameters, method).model_dump()}, "heads": heads}
-        if method == "hfgi":
-            provenance["e4e"] = fingerprint(arguments.weights / "e4e.safetensors")
+        own = own_parameters(method, parameters)
+        provenance = {"parameters": {**budget.model_dump(), **own.model_dump()}, "heads": heads, **first}
         write_network(arguments.weights / f"{method}.safetensors", network, provenance)
         arguments.reports.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(curve_rows(run)).to_csv(arguments.reports / f"{method}.csv", index=False, float_format="%.6g")

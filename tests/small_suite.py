@@ -1,4 +1,4 @@
-"""A suite that a process builds for itself: pixels, and a Fréchet distance without a network."""
+"""Suites that a process builds for itself: pixels, and a Fréchet distance without a network."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from eval.metrics.at_size import PictureAtSize
+from eval.metrics.clip_suite import ClipSuite
 from eval.metrics.distribution import FID
 from eval.metrics.pixel import MSE, PSNR, SSIM
 from eval.metrics.suite import Suite
+from eval.metrics.warping import WarpingError
 
 
 class Averages:
@@ -31,3 +33,7 @@ class SmallFID(FID):
 
 def small_suite() -> Suite:
     return Suite([SSIM(), PSNR(), PictureAtSize(MSE(), (24, 24), "_256")], [SmallFID()])
+
+
+def small_clip_suite() -> ClipSuite:
+    return ClipSuite(Suite([PSNR(), MSE()]), [WarpingError()])

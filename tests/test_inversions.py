@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from baselines.psp import PyramidEncoder
-from eval.inversions import invert_pictures
+from eval.inversions import Order, invert_missing, invert_pictures
 from eval.profile import Profile
 from fse.checkpoints.network_file import read_network, write_network
 from fse.pictures import list_pictures, write_picture
+from fse.refusal import Refusal
 
 
 @pytest.fixture
@@ -51,3 +52,28 @@ def test_only_what_is_out_of_date_is_made(tmp_path: Path, profile: Profile) -> N
     write_network(profile.weights / "psp.safetensors", network, {"of": "another training"})
     third = made()
     assert all(third[name] != second[name] for name in "ab")
+
+
+def test_processes_make_what_one_makes_and_no_more(tmp_path: Path, profile: Profile) -> None:
+    pictures = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    sources = [tmp_path / "sources/a.png", tmp_path / "sources/b.png"]
+    for path, picture in zip(sources, pictures, strict=True):
+        write_picture(picture, path)
+
+    def made(folder: str, processes: int) -> dict[str, bytes]:
+        out = tmp_path / folder
+        (out / "e4e").mkdir(parents=True)
+        for path in sources:
+            (out / "e4e" / path.name).write_bytes(b"made before")
+        orders = [Order(method, sources, out / method) for method in ("psp", "e4e", "fse")]
+        invert_missing(orders, profile, processes=processes)
+        return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.glob("*/*.png"))}
+
+    alone = made("alone", 1)
+    assert alone["e4e/a.png"] == b"made before"
+    assert len(alone) == 6
+    assert len(set(alone.values())) == 5
+    assert made("shared", 2) == alone
+    (profile.weights / "psp.safetensors").unlink()
+    with pytest.raises(Refusal, match=r"psp.safetensors is missing"):
+        made("broken", 2)

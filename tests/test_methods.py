@@ -27,7 +27,8 @@ from tests.conftest import ROOT
 from tests.tiny import tiny_encoder, tiny_generator, tiny_pyramid
 
 OWN = ["fse", "fse_w", "psp"]
-SHIPPED = [*OWN, "e4e", "hfgi"]  # methods that optimise take minutes at this size: their own tests are at a small one
+# Methods that optimise take minutes at this size: their own tests are at a small one.
+SHIPPED = [*OWN, "fse_long", "e4e", "hfgi"]
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,14 @@ def test_only_fse_has_a_feature_tensor(tmp_path: Path, assets: Path) -> None:
     assert torch.equal(found["fse"].codes, found["fse_w"].codes)
     with pytest.raises(ValueError, match="no feature tensor"):
         load_method("fse", generator, weights, assets).edit(found["psp"], torch.zeros(512), 1.0)
+
+
+def test_encoders_of_one_family_are_told_apart(tmp_path: Path, assets: Path) -> None:
+    """pSp's and e4e's files have the same parameters."""
+    generator = tiny_generator()
+    write_network(tmp_path / "e4e.safetensors", tiny_pyramid(generator).eval(), {})
+    with pytest.raises(Refusal, match=r"e4e.safetensors holds an encoder of pSp, not of e4e; restore it"):
+        load_method("e4e", generator, tmp_path, assets)
 
 
 def test_encoder_brings_its_own_layer(tmp_path: Path, assets: Path) -> None:

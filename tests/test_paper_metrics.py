@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pytorch_fid import inception as pytorch_fid
+from pytorch_fid.fid_score import calculate_frechet_distance
 from skimage import data
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
@@ -21,11 +22,20 @@ from torchmetrics.image.kid import poly_kernel, poly_mmd
 from torchvision.ops import nms
 
 from eval import measurement
+from eval.datasets.dataset import DataSet, Picture
+from eval.datasets.tree import open_tree
 from eval.measurement import Parts, measure, measure_ahead
 from eval.metrics.arcface import ArcFaceIdentity
-from eval.metrics.at_size import DistributionAtSize, PictureAtSize, resized
+from eval.metrics.at_size import DistributionAtSize, PictureAtSize, Size, resized
 from eval.metrics.curricularface import CurricularFace
-from eval.metrics.distribution import FID
+from eval.metrics.distribution import (
+    FID,
+    Gaussian,
+    GaussianSums,
+    ReferenceSet,
+    frechet_distance,
+    frechet_distance_of_samples,
+)
 from eval.metrics.identity import pixels_of
 from eval.metrics.inception import FIDInception
 from eval.metrics.kernel_distance import kernel_distance
@@ -41,9 +51,9 @@ from eval.metrics.mtcnn import (
     suppressed,
     warp_to_template,
 )
-from eval.metrics.paper_suite import PRINTED, paper_suite
+from eval.metrics.paper_suite import PRINTED, REFERENCES, paper_suite
 from eval.metrics.pixel import MSE, PSNR, SSIM
-from eval.metrics.reference_set import reference_set
+from eval.metrics.reference_set import SetFeatures, set_features
 from eval.metrics.source_features import SourceFeatures
 from eval.metrics.ssim_variants import ms_ssim, uniform_ssim
 from eval.metrics.suite import Suite
@@ -349,26 +359,77 @@ def cuts_of(face: Tensor, count: int, side: int = 64) -> Tensor:
     return torch.cat([face[:, :, row : row + side, column : column + side] for row, column in corners])
 
 
-def test_fid_against_another_set(tmp_path: Path, face: Tensor) -> None:
-    """Against the sources themselves it is the plain one; its sums are kept by content."""
-    pictures = cuts_of(face, 40)
-    files = [tmp_path / "set" / f"{i:02}.png" for i in range(40)]
-    for picture, file in zip(pictures, files, strict=True):
-        write_picture(picture, file)
-    reference = reference_set("CelebA-HQ test", files, SmallFID(), cache=tmp_path / "cache")
-    suite = Suite([MSE()], [SmallFID(reference)])
-    suite.update([file.stem for file in files], pictures, {"fse": noisy(pictures, 0.2)})
+def laid_out(pictures: Tensor, folder: Path) -> DataSet:
+    """A set of files, each of a picture."""
+    names = [f"{i:02}" for i in range(len(pictures))]
+    for picture, name in zip(pictures, names, strict=True):
+        write_picture(picture, folder / f"{name}.png")
+    files = tuple(Picture(name, f"{name}.png") for name in names)
+    return DataSet("set", "FFHQ", len(names), open_tree(folder), files)
+
+
+def test_fid_to_another_set(tmp_path: Path, face: Tensor) -> None:
+    """To the sources themselves it is the plain one, at each size; and it is pytorch-fid's of the two sets."""
+    pictures, others = cuts_of(face, 40), noisy(cuts_of(face.flip(3), 60), 0.05)
+    sizes: dict[str, Size | None] = {"": None, "_256": (24, 32)}
+    references: dict[str, list[ReferenceSet]] = {suffix: [] for suffix in sizes}
+    for name, of in (("own", pictures), ("other", others)):
+        path = tmp_path / f"{name}.npz"
+        dataset = laid_out(of, tmp_path / name)
+        set_features(dataset, SmallFID(), sizes, count=50, batch=7).write(path)
+        for suffix, found in references.items():
+            found.append(SetFeatures.read(path).reference(name, suffix))
+    small = SmallFID(references["_256"])
+    suite = Suite([MSE()], [SmallFID(references[""]), DistributionAtSize(small, (24, 32), "_256", " 256")])
+    made = noisy(pictures, 0.2)
+    suite.update(dataset.names[:40], pictures, {"fse": made})
     cells = suite.compute().summary()["fse"]
-    assert cells["fid_reference"]["mean"] == pytest.approx(cells["fid"]["mean"], rel=1e-6)
-    assert [each.label for each in suite.metrics][-1] == "FID to CelebA-HQ test (n = 40)"
-    features = (SmallFID().features(each).numpy() for each in (pictures, noisy(pictures, 0.2)))
+    labels = {each.key: each.label for each in suite.metrics}
+    assert labels["fid_to_own"] == "FID to FFHQ (n = 40)"
+    assert labels["fid_to_other_256"] == "FID to FFHQ (n = 50) 256"
+    for suffix, size in sizes.items():
+        assert cells["fid_to_own" + suffix]["mean"] == pytest.approx(cells["fid" + suffix]["mean"], rel=1e-6)
+        features = []
+        for each in (others[:50], made):
+            taken = each if size is None else resized(each, size)
+            features.append(SmallFID().features(taken).double().numpy())
+        statistics = [part for x in features for part in (x.mean(0), np.cov(x, rowvar=False))]
+        expected = calculate_frechet_distance(*statistics)
+        assert cells["fid_to_other" + suffix]["mean"] == pytest.approx(expected, rel=1e-4)
+    features = [SmallFID().features(each).numpy() for each in (pictures, made)]
     assert cells["kid"]["mean"] == pytest.approx(kernel_distance(np.stack([*features], 1)).value, rel=1e-6)
-    again = reference_set("again", files, SmallFID(), cache=tmp_path / "cache")
-    np.testing.assert_array_equal(again.features.outer, reference.features.outer)
-    assert len([*(tmp_path / "cache").iterdir()]) == 1
-    write_picture(pictures[1], files[0])
-    assert not np.array_equal(reference_set("", files, SmallFID(), cache=tmp_path / "cache").features.outer,
-                              reference.features.outer)  # fmt: skip
+
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(Refusal, match=r"other\.npz holds no features of a set"):
+        SetFeatures.read(path)
+    with pytest.raises(Refusal, match="1 pictures of FFHQ have no covariance"):
+        set_features(dataset, SmallFID(), sizes, count=1)
+
+
+@pytest.mark.parametrize(("n", "dimensions"), [(3, 8), (40, 8), (40, 64)])
+def test_a_gaussian_of_sums_is_that_of_samples(n: int, dimensions: int) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(n, dimensions)), rng.normal(size=(n + 3, dimensions)) + 0.5
+    sums = GaussianSums(dimensions)
+    sums.update(x)
+    other, expected = Gaussian.of_samples(y), frechet_distance_of_samples(x, y)
+    for each in (Gaussian.of_sums(sums), Gaussian.of_samples(x)):
+        assert each.distance(other) == pytest.approx(expected, rel=1e-6)
+        assert other.distance(each) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("pictures", "without"), [(2, {"fid", "fid_inf", "kid"}), (5, {"fid_inf"}), (6, set())])
+def test_the_fewest_pictures_are_a_parameter(face: Tensor, pictures: int, without: set[str]) -> None:
+    """Few ones go a way of their own, which gives the same distances."""
+    suite, x = Suite([MSE()], [SmallFID()], fewest=3), cuts_of(face, pictures)
+    suite.update([f"{i}" for i in range(pictures)], x, {"fse": noisy(x, 0.2)})
+    cells = suite.compute().summary()["fse"]
+    assert {key for key, cell in cells.items() if cell["mean"] is None} == without
+    assert all(f"at least {3 + 3 * (key == 'fid_inf')} needed" in cells[key]["reason"] for key in without)
+    if "fid" not in without:
+        features = [SmallFID().features(each).double().numpy() for each in (x, noisy(x, 0.2))]
+        moments = [part for each in features for part in (each.mean(0), np.cov(each, rowvar=False))]
+        assert cells["fid"]["mean"] == pytest.approx(frechet_distance(*moments), rel=1e-4)
 
 
 # Variants of SSIM
@@ -450,7 +511,8 @@ def test_the_papers_suite_of_what_is_here(official: Path, face: Tensor, tmp_path
         ("FID", "KID"), "the official asset inception_fid is missing; run `fetch inception_fid`"
     )
     keys = [each.key for each in suite.metrics]
-    assert set(PRINTED) - set(keys) == {"fid", "fid_inf", "kid"}
+    assert set(PRINTED) - set(keys) == {"fid", "fid_inf", "kid", *(f"fid_to_{name}" for name in REFERENCES)}
+    assert paper_suite(path, distributions=False)[1] == {}
     assert {each.key: each.label for each in suite.metrics}["psnr_256"] == "PSNR 64"
     suite.update(["a"], face, {"copy": face, "fse": noisy(face, 0.1)})
     rows = suite.compute().pictures.set_index("method")

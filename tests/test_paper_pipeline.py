@@ -10,23 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from eval.absent import CLIPS, PICTURES, Absent
 from eval.contest import OURS, ROWS, Places
+from eval.datasets.official import SETS
 from eval.measurement import SetMeasurements
+from eval.metrics.paper_suite import REFERENCES as SUITE_REFERENCES
+from eval.protocol import OPTIONS
 from eval.set_table import REHEARSED, Judged, set_table, write_forms
 from fse.refusal import Refusal
 from pipelines.official_assets import CATALOGUE, read_official_catalogue
-from pipelines.paper import data, evaluate, invert, report, survey
+from pipelines.paper import data, evaluate, invert, reference, report, survey
 from pipelines.paper.absence import mark_absent, reason_of, unmark
 from pipelines.paper.domains import DOMAINS, TRAINED, assets_of, domains_of
+from pipelines.paper.domains import REFERENCES as DOMAIN_REFERENCES
 from pipelines.paper.domains import ROWS as PAPER_ROWS
-from pipelines.paper.parameters import PaperParameters, read_parameters
+from pipelines.paper.parameters import PaperParameters, References, read_parameters
+from pipelines.paper.profile import PaperProfile
 from pipelines.paper.survey import parts
 from pipelines.paper.surveyed import Surveyed
 from pipelines.parameters import read_checked
-from pipelines.rehearsal.__main__ import merged
+from pipelines.rehearsal.__main__ import merged, without_numbers
 from tests.conftest import ROOT
 
 PAPER = ROOT / "paper"
@@ -62,11 +68,31 @@ def test_stages_are_of_modules_files_and_rows_that_exist(stages: dict[str, Any])
     assert set(stages["invert"]["matrix"]["method"]) == official
     assert set(stages["train"]["matrix"]["domain"]) == set(DOMAINS)
     assert set(stages["ablate"]["matrix"]["variant"]) == set(importlib.import_module("pipelines.paper.ablate").VARIANTS)
+    named = [stages["reference"]["matrix"]["set"], DOMAIN_REFERENCES, SUITE_REFERENCES, References.model_fields,
+             [choice for choice in OPTIONS["fid_reference"] if choice != "sources"]]  # fmt: skip
+    assert all(list(names) == list(SUITE_REFERENCES) for names in named)
+    assert all(SETS[name].count == default for name, default in _parameters()["references"].items())
     written = {f"data/survey/{name}.json" for name in parts(_nothing())}
     read = {path for stage in stages.values() for path in stage.get("deps", []) if path.startswith("data/survey/")}
-    expanded = {path.replace("${item.method}", row).replace("${item.domain}", name)
-                for path in read for row in official for name in DOMAINS}  # fmt: skip
+    expanded = {path.replace("${item.method}", row).replace("${item.domain}", name).replace("${item.set}", chosen)
+                for path in read for row in official for name in DOMAINS for chosen in SUITE_REFERENCES}  # fmt: skip
     assert expanded <= written
+
+
+def test_the_rehearsal_is_not_whole_without_distances(tmp_path: Path) -> None:
+    none, some = {"mean": None}, {"mean": 1.0}
+    of_faces = {"fid": some, "kid": some, "fid_to_ffhq": some, "fid_to_celeba_hq_test": some}
+    methods = {"psp": of_faces | {"kid": none}, "e4e": of_faces | {"kid": none, "fid": none}}
+    (tmp_path / "reports").mkdir()
+    sets = {"faces": {"methods": methods}, "cats": {"methods": {"psp": {"fid": some}}}}
+    (tmp_path / "reports/table1.json").write_text(json.dumps({"sets": sets}))
+    lacks = [f"column kid of {name} has no numbers" for name in ("faces", "cats")]
+    assert without_numbers(tmp_path) == lacks
+
+
+def _parameters() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((PAPER / "params.yaml").read_text())
+    return found
 
 
 def _nothing() -> Surveyed:
@@ -116,6 +142,13 @@ def test_without_official_files_everything_says_so(
     assert not (places.measurements / "cats.json").exists()
     absent = Absent.read(places.measurements)
     assert set(absent.sets) == set(DOMAINS)
+    profile = PaperProfile.of("faces", parameters.assets, torch.device("cpu"), surveyed)
+    assert "there is no data/reference/ffhq" in profile.absent_columns()["FID to ffhq"]
+    none = parameters.model_copy(update={"references": References(ffhq=0, celeba_hq_test=9)})
+    for name, reason in {"ffhq": "references.ffhq is 0 in", "celeba_hq_test": "celeba_hq is missing; run"}.items():
+        reference.write_features(name, none, surveyed)
+        assert reason in profile.absent_columns()[f"FID to {name}"]
+    assert not any("FID" in column for column in profile.absent_frame_columns())
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         report.main()

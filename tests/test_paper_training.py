@@ -611,7 +611,8 @@ def survey(folder: Path, files: Path) -> None:
     parameters = {
         "code": "..", "official": str(files), "assets": "data/assets", "device": "cpu", "allow_partial": True,
         "training": {**TRAINING, "changes": {**CHANGES, "epochs": 1}},
-        "evaluate": {"batch": 1, "limit": None, "processes": 1},
+        "references": {"ffhq": 0, "celeba_hq_test": 0},
+        "evaluate": {"batch": 1, "limit": None, "processes": 1, "fewest": 32},
         "noise": {"pictures": 1, "draws": 2},
         "clips": {"count": 1, "seed": 0, "frames": 3, "batch": 1},
         "directions": {"pictures": 4, "attributes": attributes, "train": 0.7, "cost": 1, "seed": 0, "batch": 1},

@@ -208,3 +208,14 @@ def test_feature_tensor_that_does_not_fit_the_generator(
     assert left.value.code == 2
     assert "the encoder's F is 32 px a side, and the generator's convolution" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_longer_training_wants_the_contest_s_weights(
+    assets: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the size that the parameters say."""
+    places = ["--assets", str(assets), "--weights", str(weights)]
+    with pytest.raises(SystemExit) as left:
+        train(tmp_path, monkeypatch, "fse_long", *places, encoder__stem_width=16, train__accelerator="cpu")
+    assert left.value.code == 2
+    assert "fse.safetensors has another size than the sections fse and encoder" in capsys.readouterr().err

@@ -23,9 +23,15 @@ from tests.two_norms import on_one_of_two, two_steps
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def run(module: str, *arguments: str | Path) -> None:
+def run(module: str, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", module, *arguments]
-    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True, timeout=300)
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=check, capture_output=True, timeout=300)
+
+
+def run_two(files: Path, *jobs: str | Path, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    """Jobs of ``tests.tiny_paper`` by two processes that torchrun starts."""
+    processes = ("--standalone", "--nproc-per-node", "2")
+    return run("torch.distributed.run", *processes, "-m", "tests.tiny_paper", files, *jobs, check=check)
 
 
 @pytest.mark.usefixtures("assets")
@@ -65,6 +71,16 @@ def options_of(together: dict[str, Any]) -> dict[str, Any]:
     return {**together, "changes": {**CHANGES, **short, **together.get("changes", {})}, "precision": "64-true"}
 
 
+RESUMED = {
+    **options_of(
+        {"recipe": "released", "changes": {"real": 2, "synthetic": 2, "renders": 8, "frozen_norm_from": 1, "ramp": 4,
+                                           "iterations": 2}}
+    ),
+    "save_every": 2, "devices": 2,
+}  # fmt: skip
+"""Four steps with the most that could be forgotten: Ranger's slow weights, noise, the ramp, the norm of both."""
+
+
 @pytest.fixture(scope="module")
 def two(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes that torchrun started made of all jobs."""
@@ -72,7 +88,7 @@ def two(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     arguments: list[str | Path] = []
     for name, (together, apart) in JOBS.items():
         arguments += [out / name, json.dumps({**options_of(together), **apart, "devices": 2})]
-    run("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.tiny_paper", files, *arguments)
+    run_two(files, *arguments, out / "whole", json.dumps(RESUMED))
     return out
 
 
@@ -91,6 +107,27 @@ def test_two_processes_are_one(files: Path, two: Path, tmp_path: Path, name: str
     state = torch.load(two / name / "trained.pt", weights_only=True)
     for key, tensor in one.objective.network.state_dict().items():
         assert (state[key] - tensor).abs().max() <= 1e-7 * tensor.abs().max(), key
+
+
+def test_two_processes_killed_go_on_as_if_nothing_had_been(files: Path, two: Path, tmp_path: Path) -> None:
+    """``kill -9`` in the fourth step, when the state of the second is on disk and the third is in the log."""
+    out = tmp_path / "broken"
+    killed = run_two(files, out, json.dumps({**RESUMED, "killed_at": 3}), check=False)
+    assert killed.returncode != 0
+    assert b"Signal 9 (SIGKILL)" in killed.stderr
+    (state,) = out.glob("train/*/last.pt")
+    assert torch.load(state, weights_only=True)["step"] == 2
+    assert not (out / "trained.pt").exists()
+    run_two(files, out, json.dumps(RESUMED))
+    whole, again = (json.loads((folder / "curve.json").read_text()) for folder in (two / "whole", out))
+    for row in (*whole, *again):
+        del row["seconds"]
+    assert [row["step"] for row in whole] == [0, 1, 2, 3]
+    assert whole == again
+    ours, theirs = (torch.load(folder / "trained.pt", weights_only=True) for folder in (two / "whole", out))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
 
 
 class TestBatchNorm:

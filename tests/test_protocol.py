@@ -16,6 +16,7 @@ from eval import measurement, protocol
 from eval.absent import Absent
 from eval.contest import Places
 from eval.measurement import SetMeasurements
+from eval.metrics.paper_suite import REFERENCES
 from eval.metrics.suite import OK, mean_cell
 from eval.orderings import HELD, evaluate_orderings, published_orderings
 from eval.protocol import DEFAULT, DEPENDS, OPTIONS, Readings, column_of, numbers_of, tables_of
@@ -70,7 +71,7 @@ def set_of(n: int = 1000) -> tuple[SetMeasurements, pd.DataFrame]:
         frame["status"] = OK
         rows.append(frame)
         cells: dict[str, Any] = {column: dict(mean_cell(frame[column])) for column in COLUMNS}
-        for column, share in (("fid", 1.2), ("fid_256", 1.3), ("fid_reference", 1.0)):
+        for column, share in (("fid", 1.2), ("fid_256", 1.3), ("fid_to_ffhq", 1.1), ("fid_to_celeba_hq_test", 1.0)):
             mean = values["fid"] * share
             cells[column] = {"mean": mean, "low": mean - 0.3, "high": mean + 0.3, "expected": n, "used": n, "failed": 0}
         methods[method] = cells
@@ -92,9 +93,10 @@ def test_the_combination_that_gives_the_papers_table_is_found() -> None:
     assert len(found.of("ssim", best.choices).equal) == len(found.of("psnr", best.choices).equal) == 6
     assert len(found.of("id", best.choices).equal) == 6
     assert found.of("ssim", DEFAULT).equal == found.of("id", DEFAULT).equal == ()
-    assert len(found.combinations()) == math.prod(len(OPTIONS[option]) for option in found.options) == 128
-    native = {**best.choices, "resolution": "native", "fid_reference": "other"}
+    assert len(found.combinations()) == math.prod(len(OPTIONS[option]) for option in found.options) == 192
+    native = {**best.choices, "resolution": "native", "fid_reference": "celeba_hq_test"}
     assert len(found.of("fid", native).equal) == 6
+    assert found.of("fid", {**native, "fid_reference": "ffhq"}).equal == ()
     assert found.of("fid", {**native, "resolution": "256"}).values == {}  # not measured there
     assert all(
         each.cells == sum(len(found.of(m, each.choices).values) for m in DEPENDS) for each in found.combinations()
@@ -119,12 +121,13 @@ def test_readings_are_the_means_that_they_say() -> None:
     assert ("ssim", "psnr") not in moved
     for metric, options in DEPENDS.items():
         columns = {column_of(metric, {**DEFAULT, option: choice}) for option in options for choice in OPTIONS[option]}
-        assert columns <= {*COLUMNS, "fid", "fid_256", "fid_reference"}
+        references = {f"fid_to_{name}{suffix}" for name in REFERENCES for suffix in ("", "_256")}
+        assert columns <= {*COLUMNS, "fid", "fid_256", *references}
 
 
 def test_distances_of_another_number_of_pictures_do_not_count() -> None:
     found = Readings(*set_of(n=500), "table1")
-    reading = found.of("fid", {**DEFAULT, "fid_reference": "other"})
+    reading = found.of("fid", {**DEFAULT, "fid_reference": "celeba_hq_test"})
     assert (len(reading.values), reading.equal, reading.comparable) == (6, (), False)
     assert max(each.cells for each in found.combinations()) == 5 * 6
     text = "\n".join(table.markdown() for table in tables_of(found))

@@ -31,11 +31,11 @@ from fse.latents import sample_z
 from fse.refusal import Refusal
 from pipelines.official_assets import Catalogue, read_official_catalogue
 from pipelines.official_folder import OfficialFolder
+from pipelines.paper.stand_ins import README, is_finished, is_rehearsal, mark
 from pipelines.paper.survey import entry
 from pipelines.paper.surveyed import Surveyed
 from pipelines.rehearsal.build import build
 from pipelines.rehearsal.generators import SOURCE
-from pipelines.rehearsal.marker import README, is_finished, is_rehearsal, mark
 from pipelines.rehearsal.pytorch_file_writer import legacy_bytes
 from tests.golden.vectors import Golden
 

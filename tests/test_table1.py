@@ -209,6 +209,22 @@ def test_a_method_on_a_subset_is_stated_and_competes_with_nobody(faces: Path, tm
     assert "failed for W+ optimisation" not in text
 
 
+def test_a_larger_budget_competes_with_nobody(faces: Path, tmp_path: Path) -> None:
+    suite, folder = pixel_suite(), "photographs"
+    sources = sorted((faces / "test" / folder).iterdir())
+    of = {"psp": "psp", "fse": "psp", "fse_long": "fse"}  # the longer training is the best by far
+    folders = {method: faces / "inversions" / name / folder for method, name in of.items()}
+    measurement.measure(sources, folders, suite, resolution=256)
+    results = measurement.write(suite, folder, tmp_path / "measurements")
+    assert results.methods["fse_long"]["psnr"]["mean"] > results.methods["fse"]["psnr"]["mean"]
+    judged = Judged.read(folder, Places(reports=tmp_path))
+    assert {each.method for each in judged.comparisons} == {"fse"}
+    table = table1.table_of(judged)
+    assert [row.key for row in table.rows] == ["psp", "fse_long", "fse"]
+    assert all("fse_long" not in table.best(column) and table.best(column) for column in table.columns)
+    assert "FSE (4x budget), G(F, w) had a larger budget than the others" in table.markdown()
+
+
 def test_what_was_stopped_goes_on_where_it_was(faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed in the second batch, then called again: the first is not measured anew, and the files are the same."""
     calls: list[list[str]] = []
@@ -286,8 +302,8 @@ def test_the_command_line(
     assert re.fullmatch("[0-9a-f]{64}", results["provenance"]["inputs"]["assets"])
 
     for options, expected in {
-        ("--methods", "e4e"): "there are no inversions by 'e4e' in data/inversions/e4e/renders: run `make repro`",
-        ("--sets", "cats"): "data/inversions has no inversions of 'cats': run `make repro`",
+        ("--methods", "e4e"): "weights/picture_head.safetensors",
+        ("--sets", "cats"): "run `dvc repro data`, which makes it",
         ("--limit", "0"): "--limit is 0: give at least 1",
         ("--device", "abacus"): "the device abacus cannot be used",
     }.items():

@@ -27,18 +27,18 @@ from eval.contest import Places
 from eval.figures.filmstrip import filmstrip, shown_frames
 from eval.figures.looping_clip import LARGEST, write_looping_clip
 from eval.figures.style import save
+from eval.measurement import Parts
 from eval.metrics.clip_suite import ClipSuite
 from eval.metrics.identity import MeanDescriptor
 from eval.metrics.metric import PICTURE_RANGE
-from eval.metrics.pixel import MSE, PSNR, mse
-from eval.metrics.suite import Suite
-from eval.metrics.warping import WarpingError
+from eval.metrics.pixel import mse
 from eval.profile import Profile
 from eval.table2 import Judgement, evaluate, illustrate, render, section, tables_of
 from fse.pictures import read_picture, write_picture
 from fse.refusal import Refusal
 from pipelines import invert_clips
 from tests.conftest import ROOT
+from tests.small_suite import small_clip_suite
 
 CLIPS, FRAMES, SIDE = 3, 4, 192
 BLUR = {"fse": 1.0, "psp": 3.0}  # what stands for an inversion here: the better method blurs less
@@ -84,13 +84,11 @@ def measured(root: Path, assets: Path, tmp_path_factory: pytest.TempPathFactory)
     return places
 
 
-def quick_suite() -> ClipSuite:
-    return ClipSuite(Suite([PSNR(), MSE()]), [WarpingError()])
-
-
 def quick(root: Path, folder: Path, **options: Any) -> None:
     folders = {method: root / "clip_inversions" / method for method in BLUR}
-    clip_measurement.measure(read_clips(root / "clips"), folders, quick_suite(), folder, resolution=SIDE, **options)
+    clip_measurement.measure(
+        read_clips(root / "clips"), folders, small_clip_suite(), folder, resolution=SIDE, **options
+    )
 
 
 def test_means_are_over_clips_of_means_over_frames(measured: Places, root: Path) -> None:
@@ -233,7 +231,7 @@ def test_what_was_stopped_goes_on_where_it_was(root: Path, tmp_path: Path, monke
             calls.append(name)
             return super().measure(name, *rest)
 
-    suite = quick_suite()
+    suite = small_clip_suite()
     monkeypatch.setattr(Profile, "clip_suite", lambda *_: Stoppable(suite.frames, suite.metrics))
 
     def run(name: str) -> Path:
@@ -257,6 +255,27 @@ def test_what_was_stopped_goes_on_where_it_was(root: Path, tmp_path: Path, monke
         assert (whole / name).read_bytes() == (stopped / name).read_bytes()
     of_two = json.loads((whole / "clips.json").read_text())["methods"]["psp"]["psnr"]
     assert (of_two["expected"], of_two["used"]) == (2, 2)
+
+
+def test_processes_give_the_numbers_of_one(root: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "clips"
+    shutil.copytree(root, broken)
+    (broken / "clip_inversions/psp/00_001.png").write_bytes(b"no picture")
+    folders = {method: broken / "clip_inversions" / method for method in BLUR}
+    clips, written = read_clips(broken / "clips"), []
+    for processes in (1, 2):
+        parts = Parts(tmp_path / f"parts{processes}", "code")
+        options: dict[str, Any] = {"resolution": SIDE, "subsets": {"psp": 2}, "parts": parts}
+        clip_measurement.measure_ahead(clips, folders, small_clip_suite, processes=processes, **options)
+        files = {path: path.stat().st_mtime_ns for path in parts.folder.glob("*.pt")}
+        assert len(files) == (CLIPS if processes > 1 else 0)
+        out = tmp_path / f"out{processes}"
+        clip_measurement.measure(clips, folders, small_clip_suite(), out, **options)
+        # What the processes measured is not measured again.
+        assert all(path.stat().st_mtime_ns == time for path, time in files.items())
+        written.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert written[0] == written[1]
+    assert len(written[0]) == 4
 
 
 def test_clips_are_read_as_they_are_chosen(root: Path, tmp_path: Path) -> None:
@@ -351,7 +370,7 @@ def test_the_command_line(
     (tmp_path / "data/assets").symlink_to(assets)
     (tmp_path / "params.yaml").write_text("evaluate_clips: {frames: 2, subset: {psp: 1}}\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Profile, "clip_suite", lambda *_: quick_suite())
+    monkeypatch.setattr(Profile, "clip_suite", lambda *_: small_clip_suite())
     monkeypatch.setattr(sys, "argv", ["table2", "--clips", "2"])
     table2.main()
     printed = capsys.readouterr().out
@@ -364,6 +383,7 @@ def test_the_command_line(
     for options, expected in {
         ("--methods", "e4e"): "there are no inversions by 'e4e' in data/clip_inversions/e4e: run `make repro`",
         ("--clips", "0"): "--clips is 0: give at least 1",
+        ("--processes", "0"): "--processes is 0: give at least 1",
         ("--device", "abacus"): "the device abacus cannot be used",
     }.items():
         monkeypatch.setattr(sys, "argv", ["table2", *options])

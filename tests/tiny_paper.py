@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from PIL import Image
+from torch import Tensor
 
 from fse.allocator import keep_freed_memory
 from fse.bisenet import BiSeNet, BiSeNetSize
@@ -18,6 +21,7 @@ from fse.face_recognition import ArcFace, FaceRecognitionSize
 from fse.generators.stylegan2 import StyleGAN2, StyleGAN2Size
 from fse.lpips_alexnet import TRUNK
 from fse.refusal import Refusal
+from fse.training_data import RealAndSynthetic, Share
 from fse.trunk import TrunkSize
 from pipelines.paper.domains import domain
 from pipelines.paper.recipes import Training
@@ -101,11 +105,26 @@ def tiny_paper_training(folder: Path, runs: Path, **changes: Any) -> tuple[Train
     return train_encoder(made, training.in_force, training, fabric, runs), fabric
 
 
+def kill_at(step: int) -> None:
+    """The process kills itself, as by ``kill -9``, when it asks for the batch of a step."""
+    batch = RealAndSynthetic.batch
+
+    def until(data: RealAndSynthetic, share: Share) -> tuple[Tensor, Tensor]:
+        if share.step >= step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return batch(data, share)
+
+    RealAndSynthetic.batch = until  # type: ignore[method-assign]
+
+
 if __name__ == "__main__":
     keep_freed_memory()
     files, *jobs = sys.argv[1:]
-    for out, options in zip(jobs[::2], jobs[1::2], strict=True):
-        trained, fabric = tiny_paper_training(Path(files), Path(out), **json.loads(options))
+    for out, text in zip(jobs[::2], jobs[1::2], strict=True):
+        options = json.loads(text)
+        if (step := options.pop("killed_at", None)) is not None:
+            kill_at(step)
+        trained, fabric = tiny_paper_training(Path(files), Path(out), **options)
         if fabric.is_global_zero:
             torch.save(trained.objective.network.state_dict(), Path(out) / "trained.pt")
             (Path(out) / "curve.json").write_text(json.dumps(trained.curve))

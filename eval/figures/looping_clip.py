@@ -20,7 +20,7 @@ SIDE = 160  # px of a picture
 ACROSS = 4  # pictures in a line
 STRIP = 16  # px: a name under a picture
 SLOWED = 2  # times
-LARGEST = 400_000  # bytes of the file
+LARGEST = 300_000  # bytes of the file
 QUALITIES = (80, 70, 60, 50, 40, 30)  # the first that makes a file small enough
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 

@@ -34,17 +34,20 @@ Array = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 FEWEST_PICTURES = 32
-"""With fewer, no Fréchet distance is stated; the extrapolation has no subset with fewer."""
+"""With fewer, no Fréchet or kernel distance is stated, unless a suite is given another number."""
+
+TO_REFERENCE = "fid_to_"
+"""Beginning of the keys of distances to another set than the sources."""
 
 SUBSETS = 10
 """Random subsets at each number of pictures that the extrapolation averages over."""
 
 
-def subset_sizes(pictures: int) -> list[int]:
+def subset_sizes(pictures: int, fewest: int = FEWEST_PICTURES) -> list[int]:
     """The numbers of pictures that the extrapolation's line goes through: eight, from half of them to all, evenly
-    spaced in 1/n. Empty below 64 pictures: the smallest subset would have too few.
+    spaced in 1/n. Empty where the smallest subset would have less than ``fewest``.
     """
-    if pictures < 2 * FEWEST_PICTURES:
+    if pictures < 2 * fewest:
         return []
     return [round(1 / inverse) for inverse in np.linspace(2 / pictures, 1 / pictures, 8)]
 
@@ -154,6 +157,9 @@ class PairedFeatures:
 
     def distance(self) -> float:
         """Between all sources and all reconstructions."""
+        if len(self) < FEWEST_PICTURES:  # nearly all of a D x D covariance is 0, and its eigenvalues take seconds
+            x_, y_ = self.pairs().astype(np.float64).swapaxes(0, 1)
+            return frechet_distance_of_samples(x_, y_)
         x, y = self.sources, self.reconstructions
         return frechet_distance(x.mean, x.covariance, y.mean, y.covariance)
 
@@ -180,16 +186,16 @@ class PairedFeatures:
         low, high = np.percentile(distances, (2.5, 97.5)) - distances.mean() + distance
         return max(float(low), 0.0), float(high)
 
-    def extrapolated(self, distance: float, *, seed: int = 0) -> float | None:
+    def extrapolated(self, distance: float, *, fewest: int = FEWEST_PICTURES, seed: int = 0) -> float | None:
         """The distance for infinitely many pictures, at least 0: the intercept of a line through the distances of
-        subsets against 1/n. None with fewer than 64 pictures.
+        subsets against 1/n. None where the smallest subset would have less than ``fewest``.
 
         Chong and Forsyth extrapolate from 5,000 to 50,000 pictures; here subsets have half of the pictures to all of
         them (``distance``). On Gaussians that removes most of the bias, all of it where pictures outnumber the
         dimensions that matter. On EfficientNet features of 576 renders and their inversions, whose spectra fall
         slowly, the value from n = 64, 128 and 256 was the plain distance at about 2n: nearer, and still too high.
         """
-        sizes = subset_sizes(len(self))
+        sizes = subset_sizes(len(self), fewest)
         if not sizes:
             return None
         distance_of, rng = self._resampler(), np.random.default_rng(seed)
@@ -251,14 +257,47 @@ def resampled_directly(pairs: NDArray[np.float32], chunk: int = 1024) -> Callabl
 
 
 @dataclass(frozen=True)
-class ReferenceSet:
-    """Features of another set of pictures, which reconstructions can be held against in the place of their sources.
+class Gaussian:
+    """Mean (D,) of features, and a factor L (D, R) of their unbiased covariance L L^T."""
 
-    ``label`` is its name in print.
+    mean: Array
+    factor: Array
+
+    @classmethod
+    def of_sums(cls, sums: GaussianSums) -> Gaussian:
+        """Of at least two pictures."""
+        return cls(sums.mean, _factor(sums.covariance))
+
+    @classmethod
+    def of_samples(cls, x: Array) -> Gaussian:
+        """(N, D), N >= 2; cheaper where N is below D."""
+        mean = x.mean(0)
+        return cls(mean, (x - mean).T / math.sqrt(len(x) - 1))
+
+    def distance(self, other: Gaussian) -> float:
+        """Squared Fréchet distance, at least 0."""
+        trace1, trace2 = (float(np.square(each.factor).sum()) for each in (self, other))
+        cross = float(np.linalg.svd(self.factor.T @ other.factor, compute_uv=False).sum())
+        return _assemble(self.mean - other.mean, trace1, trace2, cross)
+
+
+@dataclass(frozen=True)
+class ReferenceSet:
+    """Features of another set of pictures, which reconstructions are held against in the place of their sources.
+
+    Attributes
+    ----------
+    name, label : str
+        In the column's key, and in print.
+    count : int
+        Number of its pictures.
+    features : Gaussian
     """
 
+    name: str
     label: str
-    features: GaussianSums
+    count: int
+    features: Gaussian
 
 
 class FDEffNet:
@@ -292,22 +331,22 @@ class FID:
     range: ClassVar[tuple[float, float]] = (0.0, math.inf)
     dimensions: ClassVar[int] = 2048
 
-    def __init__(self, network: nn.Module, reference: ReferenceSet | None = None) -> None:
+    def __init__(self, network: nn.Module, references: Sequence[ReferenceSet] = ()) -> None:
         """``network``: pictures (B, 3, H, W) in [0, 1] -> a list that begins with features (B, 2048, 1, 1), as
-        pytorch-fid's ``InceptionV3`` with its default output block; ``reference``: a further set to compare with.
+        pytorch-fid's ``InceptionV3`` with its default output block; ``references``: further sets to compare with.
         """
         self.network = network.eval()
-        self.reference = reference
+        self.references = tuple(references)
         beside = [Column("kid", "KID", False, "", (-math.inf, math.inf))]
-        if reference is not None:
-            label = f"FID to {reference.label} (n = {reference.features.count})"
-            beside.append(Column("fid_reference", label, False, "", self.range))
+        for each in self.references:
+            label = f"FID to {each.label} (n = {each.count})"
+            beside.append(Column(TO_REFERENCE + each.name, label, False, "", self.range))
         self.companions: Sequence[Column] = tuple(beside)
 
     @classmethod
-    def load(cls, weights: Path, reference: ReferenceSet | None = None) -> FID:
+    def load(cls, weights: Path) -> FID:
         """From pytorch-fid's file of weights. Raises Refusal if it is missing or another network's."""
-        return cls(FIDInception.load(weights), reference)
+        return cls(FIDInception.load(weights))
 
     @classmethod
     def cached(cls) -> FID | None:
@@ -322,8 +361,12 @@ class FID:
 
     def further(self, pairs: PairedFeatures) -> Mapping[str, SetValue]:
         found = {"kid": kernel_distance(pairs.pairs())}
-        if self.reference is not None:
-            theirs, ours = self.reference.features, pairs.reconstructions
-            distance = frechet_distance(theirs.mean, theirs.covariance, ours.mean, ours.covariance)
-            found["fid_reference"] = SetValue(distance)
+        if self.references:
+            few = len(pairs) < self.dimensions
+            ours = (
+                Gaussian.of_samples(pairs.pairs()[:, 1].astype(np.float64))
+                if few
+                else Gaussian.of_sums(pairs.reconstructions)
+            )
+            found |= {TO_REFERENCE + each.name: SetValue(each.features.distance(ours)) for each in self.references}
         return found

@@ -6,7 +6,7 @@ resize), both kinds of SSIM, two identities. :mod:`eval.protocol` chooses among 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -15,7 +15,7 @@ import torch
 from eval.metrics.arcface import ArcFaceIdentity
 from eval.metrics.at_size import DistributionAtSize, PictureAtSize, Size
 from eval.metrics.curricularface import CurricularFace
-from eval.metrics.distribution import FID, ReferenceSet
+from eval.metrics.distribution import FEWEST_PICTURES, FID, TO_REFERENCE, ReferenceSet
 from eval.metrics.inception import FIDInception
 from eval.metrics.metric import DistributionMetric, PictureMetric
 from eval.metrics.perceptual import LPIPSDistance
@@ -35,12 +35,16 @@ SCRIPTS_SIZE: Size = (256, 256)
 REDUCED = "_256"
 """Ending of the keys of columns at the scripts' size, which is 256 px wide."""
 
+REFERENCES = ("ffhq", "celeba_hq_test")
+"""Sets of :data:`eval.datasets.official.SETS` that FID can be taken to, besides the sources."""
+
 PRINTED = ("ssim", "psnr", "mse", "ssim_256", "psnr_256", "mse_256", "lpips", "id_curricular", "id_arcface",
-           "fid", "fid_inf", "kid")  # fmt: skip
+           "fid", "fid_inf", "kid", *(TO_REFERENCE + name for name in REFERENCES))  # fmt: skip
 """The columns of a table for readers; the further ones are for :mod:`eval.protocol` and for comparison with others."""
 
 DECIMALS = {
-    **dict.fromkeys(("psnr", "psnr_256", "fid", "fid_inf", "fid_256", "fid_256_inf", "fid_reference"), 2),
+    **dict.fromkeys(("psnr", "psnr_256", "fid", "fid_inf", "fid_256", "fid_256_inf"), 2),
+    **{TO_REFERENCE + name + suffix: 2 for name in REFERENCES for suffix in ("", REDUCED)},
     **dict.fromkeys(("mse", "mse_256", "kid", "kid_256"), 4),
 }
 """Digits in print; the others have 3."""
@@ -57,8 +61,10 @@ def paper_suite(
     device: str | torch.device = "cpu",
     *,
     faces: bool = True,
+    distributions: bool = True,
     size: Size = SCRIPTS_SIZE,
-    reference: ReferenceSet | None = None,
+    references: Mapping[str, Sequence[ReferenceSet]] | None = None,
+    fewest: int = FEWEST_PICTURES,
     cache: Path | None = None,
 ) -> tuple[Suite, dict[str, str]]:
     """Every metric that the official files allow, for pictures at their native size.
@@ -68,12 +74,15 @@ def paper_suite(
     path : callable
         See :class:`Located`; the assets are ``alexnet``, ``curricularface``, ``mtcnn`` (``pnet.npy``, ``rnet.npy``,
         ``onet.npy``), ``buffalo_l`` (``det_10g.onnx``, ``w600k_r50.onnx``) and ``inception_fid``.
-    faces : bool
-        Whether there are columns of identity.
+    faces, distributions : bool
+        Whether there are columns of identity, and of FID and KID.
     size : (int, int)
         Height and width at which the official scripts measure.
-    reference : ReferenceSet, optional
-        A further set that FID compares with.
+    references : mapping, optional
+        "" or :data:`REDUCED` -> further sets that FID is taken to, by their pictures at the native size and at ``size``
+        (:mod:`eval.metrics.reference_set`).
+    fewest : int
+        Of pictures that FID and KID are stated for.
     cache : Path, optional
         A folder where features of the sources are kept for the next call, by content.
 
@@ -117,18 +126,21 @@ def paper_suite(
 
     def fids() -> list[DistributionMetric]:
         network = FIDInception.load(located("inception_fid")).to(device)
-        return [FID(network, reference), DistributionAtSize(FID(network), size, REDUCED, remark)]
+        native, at_size = (FID(network, (references or {}).get(key, ())) for key in ("", REDUCED))
+        return [native, DistributionAtSize(at_size, size, REDUCED, remark)]
 
     metrics += unless_absent((LPIPSDistance.label,), lpips)
     if faces:
         metrics += unless_absent((CurricularFace.label,), curricularface)
         metrics += unless_absent((ArcFaceIdentity.label,), arcface)
     metrics += [UniformSSIM(), reduced(UniformSSIM()), reduced(MSSSIM(), remarked=False)]
-    distributions = [each for found in unless_absent((FID.label, "KID"), fids) for each in found]
+    of_sets: list[DistributionMetric] = []
+    if distributions:
+        of_sets = [each for found in unless_absent((FID.label, "KID"), fids) for each in found]
     features = None
     if cache is not None:
         used = " ".join(f"{file.name} {sha256(file)}" for file in weights)
         basis = f"{code_sha256(packages=('eval/metrics', 'fse'))} {torch.__version__} {device} {size} {used}"
-        keys = {CurricularFace.key, ArcFaceIdentity.key, *(each.key for each in distributions)}
+        keys = {CurricularFace.key, ArcFaceIdentity.key, *(each.key for each in of_sets)}
         features = SourceFeatures(cache, basis, keys)
-    return Suite(metrics, distributions, device, features), absent
+    return Suite(metrics, of_sets, device, features, fewest), absent

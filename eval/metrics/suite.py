@@ -113,9 +113,13 @@ class Suite:
         distributions: Sequence[DistributionMetric] = (),
         device: str | torch.device = "cpu",
         source_features: SourceFeatures | None = None,
+        fewest: int = FEWEST_PICTURES,
     ) -> None:
-        """``source_features``: where what is computed of the sources is kept for the next call."""
+        """``source_features``: where what is computed of the sources is kept for the next call; ``fewest``: of pictures
+        that a distribution metric is stated for, at least 3.
+        """
         self._source_features = source_features
+        self._fewest = fewest
         self._pictures = tuple(metrics)
         self._distributions = tuple(distributions)
         self._device = torch.device(device)
@@ -237,15 +241,19 @@ class Suite:
         """The distance at this number of pictures, the extrapolated one, and the companions."""
         key, pairs = metric.key, self._features.get((metric.key, method))
         used = 0 if pairs is None else len(pairs)
-        if pairs is None or used < FEWEST_PICTURES:
-            cell = _no_value(expected, used, f"not computed: {used} pictures, at least {FEWEST_PICTURES} needed")
+        if pairs is None or used < self._fewest:
+            cell = _too_few(expected, used, self._fewest)
             companions = {column.key: cell for column in metric.companions}
-            return {key: cell, key + EXTRAPOLATED: _too_few(expected, used), **companions}
+            return {key: cell, key + EXTRAPOLATED: _too_few(expected, used, 2 * self._fewest), **companions}
         further = {name: _cell(value, expected, used) for name, value in metric.further(pairs).items()}
         distance = pairs.distance()
         cell = _cell(SetValue(distance, *pairs.interval(distance)), expected, used)
-        extrapolated = pairs.extrapolated(distance)
-        beside = _too_few(expected, used) if extrapolated is None else _cell(SetValue(extrapolated), expected, used)
+        extrapolated = pairs.extrapolated(distance, fewest=self._fewest)
+        beside = (
+            _too_few(expected, used, 2 * self._fewest)
+            if extrapolated is None
+            else _cell(SetValue(extrapolated), expected, used)
+        )
         return {key: cell, key + EXTRAPOLATED: beside, **further}
 
 
@@ -258,8 +266,8 @@ def _cell(found: SetValue, expected: int, used: int) -> Cell:
     return Cell(mean=found.value, low=found.low, high=found.high, expected=expected, used=used, failed=failed)
 
 
-def _too_few(expected: int, used: int) -> Cell:
-    return _no_value(expected, used, f"not computed: {used} pictures, at least {2 * FEWEST_PICTURES} needed")
+def _too_few(expected: int, used: int, needed: int) -> Cell:
+    return _no_value(expected, used, f"not computed: {used} pictures, at least {needed} needed")
 
 
 def mean_cell(column: pd.Series, what: str = "pictures") -> Cell:

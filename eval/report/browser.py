@@ -17,7 +17,7 @@ import pandas as pd
 from PIL import Image
 
 from eval.contest import OURS
-from eval.report.media import webp
+from eval.report.media import avif
 from eval.tables import Column
 from fse.pictures import list_pictures, open_picture
 from fse.refusal import Refusal
@@ -29,7 +29,8 @@ HARDEST = 4
 """Pictures taken for the distance of the last method, the worst first."""
 
 SIDE = 256  # px
-QUALITY = 72  # of WebP
+QUALITY = 48
+"""Of AVIF: as close to the PNG, by PSNR and SSIM, as WebP at 72, in three quarters of the bytes."""
 
 Pixels = dict[str, str]
 """METHOD, or SOURCE -> address of a picture."""
@@ -136,7 +137,7 @@ def _pixels(path: Path) -> str | None:
         return None
     if max(picture.size) > SIDE:
         picture = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return webp(picture, QUALITY)
+    return avif(picture, QUALITY)
 
 
 @dataclass

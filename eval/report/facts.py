@@ -22,7 +22,7 @@ HASH = 12  # characters of a hash that the head shows; the provenance has all
 
 def facts(tables: Sequence[Table], profile: Profile, origin: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(question, answer), in the order of the page."""
-    methods = dict.fromkeys(row.label for table in tables for row in table.rows if row.cells and not row.reference)
+    methods = dict.fromkeys(row.label for table in tables for row in table.rows if row.cells and row.competes)
     generator = GENERATORS.get(profile.name, OFFICIAL)
     code, machine = origin["code"], origin["machine"]
     written = authorship()

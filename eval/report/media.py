@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import av
 from PIL import Image
@@ -20,6 +20,9 @@ SCREEN = 150
 WITHOUT_DPI = 200  # of a picture that does not say how many pixels an inch has
 WIDEST = 1200  # px of the page
 CLIPS_LIMIT = 2_500_000  # bytes of all clips in the page; what comes after is shown by its first frame
+FIGURE_QUALITY = 58
+"""Of AVIF: a figure of faces keeps as much by PSNR and SSIM as in WebP at 80, in two thirds of the bytes."""
+STILL_QUALITY = 50
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,7 @@ def embed(illustration: Illustration, density: float = 2.0) -> Medium:
         raise Refusal(f"{path} cannot be read as a picture ({error}): delete it and run `dvc repro`") from error
     if shown.width > most:
         shown = shown.resize((most, round(most * shown.height / shown.width)), Image.Resampling.LANCZOS)
-    smallest = min(_webp(shown, quality=80), _webp(shown, lossless=True, quality=60), key=len)  # plots: without loss
-    address = data_address(smallest, "image/webp")
+    address = min(avif(shown, FIGURE_QUALITY), _lossless(shown), key=len)  # plots: without loss
     return Medium("picture", caption, alternative, address, width=width, height=height)
 
 
@@ -107,15 +109,17 @@ def weight(media: Iterable[Medium]) -> int:
     return sum(medium.weight for medium in media)
 
 
-def webp(image: Image.Image, quality: int = 80) -> str:
-    """A ``data:`` address."""
-    return data_address(_webp(image, quality=quality), "image/webp")
-
-
-def _webp(image: Image.Image, **options: Any) -> bytes:
+def avif(image: Image.Image, quality: int) -> str:
+    """A ``data:`` address; the same bytes whatever the number of cores."""
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", method=4, **options)
-    return buffer.getvalue()
+    image.save(buffer, "AVIF", quality=quality, speed=6, max_threads=1)
+    return data_address(buffer.getvalue(), "image/avif")
+
+
+def _lossless(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", lossless=True, quality=60, method=4)
+    return data_address(buffer.getvalue(), "image/webp")
 
 
 def data_address(content: bytes, kind: str) -> str:
@@ -142,7 +146,8 @@ def _clip(illustration: Illustration, first: Image.Image, kind: Literal["clip", 
     path, caption, alternative = illustration.path, illustration.caption, illustration.alternative
     width = min(WIDEST, first.width)
     height = round(width * first.height / first.width)
-    return Medium(kind, caption, alternative, data_address(path.read_bytes(), content), webp(first), width, height)
+    still = avif(first, STILL_QUALITY)
+    return Medium(kind, caption, alternative, data_address(path.read_bytes(), content), still, width, height)
 
 
 def _stilled(clip: Medium, path: Path) -> Medium:

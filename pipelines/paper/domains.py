@@ -41,6 +41,8 @@ class Domain:
         Whether there are identity metrics and the losses of Eq. (6) and (7).
     limit : int, optional
         The first pictures only: a domain that the paper shows and does not measure.
+    references : sequence of Pictures
+        Sets besides the sources that FID can be taken to, which the paper leaves open.
     """
 
     title: str
@@ -52,12 +54,14 @@ class Domain:
     measured: tuple[int, int]
     faces: bool = False
     limit: int | None = None
+    references: Sequence[Pictures] = ()
 
 
 TRAINED = ("fse_trained_w", "fse_trained")
 """Rows of the encoder that is trained here."""
 
 _CELEBA = Pictures("celeba_hq_1000", "celeba_hq")
+_CELEBA_TEST = Pictures("celeba_hq_test", "celeba_hq")
 _FFHQ = Pictures("ffhq", "ffhq")
 
 DOMAINS: Mapping[str, Domain] = {
@@ -73,6 +77,7 @@ DOMAINS: Mapping[str, Domain] = {
         (1024, 1024),
         (256, 256),
         faces=True,
+        references=(_FFHQ, _CELEBA_TEST),
     ),
     "cars": Domain(
         "Stanford Cars",
@@ -112,6 +117,12 @@ def domain(name: str) -> Domain:
     if name not in DOMAINS:
         raise Refusal(f"there is no domain {name!r}; choose from {', '.join(DOMAINS)}")
     return DOMAINS[name]
+
+
+REFERENCES: Mapping[str, tuple[str, Pictures]] = {
+    pictures.set: (name, pictures) for name, each in DOMAINS.items() for pictures in each.references
+}
+"""SET that FID can be taken to -> the domain that it belongs to, and what it is."""
 
 
 ROWS = tuple(dict.fromkeys(row for each in DOMAINS.values() for row in each.rows))

@@ -32,7 +32,7 @@ def measure(parameters: PaperParameters, places: Places) -> list[str]:
     columns: dict[str, dict[str, str]] = {}
     sets: dict[str, str] = {}
     for name, domain in DOMAINS.items():
-        profile = PaperProfile.of(name, parameters.assets, device, surveyed)
+        profile = PaperProfile.of(name, parameters.assets, device, surveyed, parameters.evaluate.fewest)
         reasons = {row: reason_of(places.inversions / row / name) for row in domain.rows}
         rows[name] = {row: reason for row, reason in reasons.items() if reason is not None}
         there = [row for row, reason in reasons.items() if reason is None]

@@ -36,8 +36,8 @@ def main() -> None:
         sets[FRAMES] = "no row can be measured: " + "; ".join(dict.fromkeys(rows.values()))
     else:
         profile = PaperProfile.of("faces", parameters.assets, usable_device(parameters.device))
-        evaluate(places, profile, methods=there)
-        columns[FRAMES] = profile.absent_columns()
+        evaluate(places, profile, methods=there, processes=parameters.evaluate.processes)
+        columns[FRAMES] = profile.absent_frame_columns()
         measured = [f"{name}.{suffix}" for name in (FRAMES, TEMPORAL) for suffix in ("csv", "json")]
     if sets:
         forget(places, (FRAMES, TEMPORAL))

@@ -17,6 +17,14 @@ class Evaluate(Section):
     batch: Count
     limit: Count | None
     processes: Count
+    fewest: Annotated[int, Field(ge=3)]
+
+
+class References(Section):
+    """Sets that FID is taken to besides the sources: how many pictures of each, the first ones; 0 for none."""
+
+    ffhq: Annotated[int, Field(ge=0)]
+    celeba_hq_test: Annotated[int, Field(ge=0)]
 
 
 class Noise(Section):
@@ -77,6 +85,7 @@ class PaperParameters(Section):
     device: str
     allow_partial: bool
     training: Training
+    references: References
     evaluate: Evaluate
     noise: Noise
     clips: Clips

@@ -12,7 +12,9 @@ from torch import nn
 from baselines.cars import PaddedInverter
 from baselines.official_methods import OFFICIAL, on_device
 from eval.metrics.clip_suite import ClipSuite
-from eval.metrics.paper_suite import paper_suite
+from eval.metrics.distribution import FEWEST_PICTURES, ReferenceSet
+from eval.metrics.paper_suite import REDUCED, paper_suite
+from eval.metrics.reference_set import SetFeatures
 from eval.metrics.suite import Suite
 from eval.profile import Profile
 from eval.set_table import REHEARSAL
@@ -24,9 +26,13 @@ from fse.inversion import InversionMethod
 from fse.inverter import FeatureStyleInverter, codes_alone, side_for
 from fse.pictures import open_picture, tensor_from_image
 from fse.refusal import Refusal
+from pipelines.paper.absence import reason_of
 from pipelines.paper.domains import TRAINED, Domain, assets_of
 from pipelines.paper.domains import domain as domain_named
 from pipelines.paper.surveyed import FOLDER, Surveyed
+
+REFERENCE = "features.npz"
+"""In the folder of a set that FID is taken to."""
 
 FRAME_METRICS = ("ssim", "psnr", "mse", "lpips", "id_curricular", "id_arcface")
 """Of clips' frames, which are measured at 256 px."""
@@ -42,13 +48,23 @@ class PaperProfile(Profile):
         Of :data:`pipelines.paper.domains.DOMAINS`.
     surveyed : Surveyed
         Where the official files are.
+    fewest : int
+        Of pictures that FID and KID are stated for.
     """
 
     domain_name: str = "faces"
     surveyed: Surveyed = field(default_factory=lambda: Surveyed({}))
+    fewest: int = FEWEST_PICTURES
 
     @classmethod
-    def of(cls, domain: str, assets: Path, device: torch.device, surveyed: Surveyed | None = None) -> PaperProfile:
+    def of(
+        cls,
+        domain: str,
+        assets: Path,
+        device: torch.device,
+        surveyed: Surveyed | None = None,
+        fewest: int = FEWEST_PICTURES,
+    ) -> PaperProfile:
         """As the survey found it."""
         found = surveyed or Surveyed.read()
         return cls(
@@ -58,6 +74,7 @@ class PaperProfile(Profile):
             name=REHEARSAL if found.rehearsal else "paper",
             domain_name=domain,
             surveyed=found,
+            fewest=fewest,
         )
 
     @property
@@ -121,17 +138,45 @@ class PaperProfile(Profile):
         """Metric in print -> why it cannot be computed."""
         return self._suite()[1]
 
-    def _suite(self) -> tuple[Suite, dict[str, str]]:
-        domain = self.domain
-        return paper_suite(
-            self.surveyed.path, self.device, faces=domain.faces, size=domain.measured, cache=Path("data/features")
+    def absent_frame_columns(self) -> dict[str, str]:
+        """The same of clips' frames."""
+        return self._suite(distributions=False)[1]
+
+    def _suite(self, distributions: bool = True) -> tuple[Suite, dict[str, str]]:
+        domain, missing = self.domain, dict[str, str]()
+        references: dict[str, list[ReferenceSet]] = {"": [], REDUCED: []}
+        for name in (pictures.set for pictures in domain.references if distributions):
+            folder = reference_folder(name)
+            if (reason := reason_of(folder)) is not None:
+                missing[f"FID to {name}"] = reason
+                continue
+            known = SetFeatures.read(folder / REFERENCE)
+            for suffix, found in references.items():
+                found.append(known.reference(name, suffix))
+        suite, absent = paper_suite(
+            self.surveyed.path,
+            self.device,
+            faces=domain.faces,
+            distributions=distributions,
+            size=domain.measured,
+            references=references,
+            fewest=self.fewest,
+            cache=Path("data/features"),
         )
+        return suite, {**absent, **missing}
 
     def clip_suite(self, mean_descriptor: Path) -> ClipSuite:
         """The paper's metrics of frames, and those of stability on the landmarks and descriptors of dlib."""
         stability = super().clip_suite(mean_descriptor).metrics
-        frames = [metric for metric in self._suite()[0].picture_metrics if metric.key in FRAME_METRICS]
+        frames = [
+            metric for metric in self._suite(distributions=False)[0].picture_metrics if metric.key in FRAME_METRICS
+        ]
         return ClipSuite(Suite(frames, device=self.device), stability)
+
+
+def reference_folder(name: str) -> Path:
+    """Of a set that FID is taken to: its features, or ``absent.json`` with the reason why there are none."""
+    return Path("data/reference", name)
 
 
 def trained_encoder(weights: Path, domain: str) -> Path:

@@ -20,10 +20,10 @@ from pipelines.official_assets import CATALOGUE, read_official_catalogue
 from pipelines.official_folder import AssetState, OfficialFolder, how_to_get
 from pipelines.paper.domains import DOMAINS, ROWS, assets_of, domains_of
 from pipelines.paper.parameters import read_parameters
-from pipelines.paper.surveyed import FOLDER, Surveyed
-from pipelines.rehearsal.marker import is_rehearsal
+from pipelines.paper.stand_ins import is_rehearsal
+from pipelines.paper.surveyed import FOLDER, INCEPTION, Surveyed
 
-METRICS = ("curricularface", "mtcnn", "buffalo_l", "alexnet", "inception_fid")
+METRICS = ("curricularface", "mtcnn", "buffalo_l", "alexnet", INCEPTION)
 LOSSES = ("arcface_iresnet50", "bisenet", "alexnet")
 
 
@@ -54,6 +54,8 @@ def parts(found: Surveyed) -> dict[str, dict[str, Any]]:
         losses = LOSSES if domain.faces else ("arcface_iresnet50", "alexnet")
         wanted[f"test-{name}"] = (domain.test.asset,)
         wanted[f"training-{name}"] = (domain.train.asset, domain.generator, *losses)
+        for pictures in domain.references:
+            wanted[f"reference-{pictures.set}"] = (pictures.asset, INCEPTION)
     for row in ROWS:
         assets = [asset for name in domains_of(row) for asset in assets_of(name, row)]
         wanted[f"row-{row}"] = tuple(dict.fromkeys(assets))

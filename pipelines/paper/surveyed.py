@@ -15,6 +15,8 @@ from typing import Any
 from fse.refusal import Refusal
 
 FOLDER = Path("data/survey")
+INCEPTION = "inception_fid"
+"""The asset that FID's network is."""
 
 
 @dataclass(frozen=True)

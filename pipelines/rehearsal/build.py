@@ -19,6 +19,7 @@ from rich.progress import track
 from eval.profile import Profile
 from fse.directions import read_directions
 from fse.refusal import Refusal, exit_on_refusal
+from pipelines.paper.stand_ins import is_rehearsal, mark
 from pipelines.rehearsal.buffalo import write_buffalo
 from pipelines.rehearsal.datasets import write_data_sets
 from pipelines.rehearsal.editing_files import write_editing_files
@@ -31,7 +32,6 @@ from pipelines.rehearsal.generators import (
     write_rosinality,
     write_stylegan3,
 )
-from pipelines.rehearsal.marker import is_rehearsal, mark
 from pipelines.rehearsal.methods import write_methods, write_newer_methods
 from pipelines.rehearsal.mtcnn_arrays import write_mtcnn
 from pipelines.rehearsal.networks import write_networks
