@@ -22,8 +22,10 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,9 +41,10 @@ from torch.nn.functional import interpolate
 from eval.attributes import ATTRIBUTES, AttributeMeter, Measured, region
 from eval.contest import METHODS, Places, directions_of
 from eval.metrics.identity import Descriptor, FaceDescriptor, MeanDescriptor, centred_cosine
-from eval.profile import WEIGHTS, Profile
+from eval.profile import Profile
 from eval.provenance import code_sha256
 from fse.alignment import FaceAligner
+from fse.allocator import keep_freed_memory
 from fse.directions import Direction, read_directions
 from fse.editing import change_mask, move_codes
 from fse.generators.style_generator import StyleGenerator
@@ -88,6 +91,8 @@ class EditSettings:
         Methods that take too long.
     batch : int
         Pictures that go through a network together.
+    shown_strength : float
+        At which Figure 7 shows edits; a positive one of ``strengths``, whose edits are all kept.
     """
 
     pictures: Mapping[str, int]
@@ -99,6 +104,15 @@ class EditSettings:
     pairs: int
     left_out: Sequence[str]
     batch: int
+    shown_strength: float = 1.5
+
+    def __post_init__(self) -> None:
+        """Raise Refusal where Figure 7 is to show what is not edited."""
+        if not 0 < self.shown_strength or self.shown_strength not in self.strengths:
+            raise Refusal(
+                f"editing.shown_strength is {self.shown_strength:g}: take a positive one of editing.strengths, which "
+                f"are {', '.join(f'{strength:g}' for strength in self.strengths)}, in params.yaml"
+            )
 
 
 @dataclass(frozen=True)
@@ -154,12 +168,7 @@ class EditMeter:
 
 def available(profile: Profile, left_out: Sequence[str] = ()) -> list[str]:
     """Methods of the contest whose trained weights are there, in its order, and the masked form after FSE."""
-    found = [
-        method
-        for method in METHODS
-        if method not in left_out
-        and all((profile.weights / f"{name}.safetensors").is_file() for name in WEIGHTS.get(method, (method,)))
-    ]
+    found = [method for method in METHODS if method not in left_out and profile.has_weights(method)]
     return [*found, MASKED] if "fse" in found else found
 
 
@@ -192,6 +201,11 @@ def directions_file(method: str, places: Places) -> Path:
 def attribute_of(direction: str) -> str:
     """The attribute that a direction is meant to move."""
     return direction.removesuffix("_own").removesuffix("_conditional")
+
+
+def kept_edit(pictures: Path, method: str, direction: str, strength: float, name: str) -> Path:
+    """Where under ``pictures`` the edit of a shown picture is kept; there are those of positive strength."""
+    return pictures / method / direction / f"{strength:g}" / f"{name}.png"
 
 
 def deviations(path: Path) -> dict[str, float]:
@@ -235,20 +249,69 @@ def evaluate(
     *,
     methods: Sequence[str] | None = None,
     pictures: Path = Path("data/edits"),
+    processes: int = 1,
 ) -> None:
     """Measure, and write the files under ``places.measurements`` and the shown pictures under ``pictures``.
 
-    ``methods`` None takes every method whose weights are there, but those that the settings leave out.
+    ``methods`` None takes every method whose weights are there, but those that the settings leave out. Several
+    processes take a method each in turn, and divide this one's threads between them.
     """
     methods = list(methods or available(profile, settings.left_out))
+    measured = partial(_measured, places=places, profile=profile, settings=settings, pictures=pictures)
+    if processes > 1 and len(methods) > 1:
+        _measure_ahead(methods, measured, processes)
+    found, sources = measured(methods)
+    write(found, methods, sources, settings, places)
+    _kept(places).remove()
+
+
+def _measure_ahead(methods: Sequence[str], measured: Callable[..., Any], processes: int) -> None:
+    """Let processes measure into the kept work, where :func:`evaluate` then finds everything."""
+    threads = max(1, torch.get_num_threads() // processes)
+    with (
+        ProcessPoolExecutor(processes, get_context("spawn"), _begin, (threads,)) as pool,
+        Progress(console=Console(stderr=True)) as bar,
+    ):
+        task = bar.add_task(f"editing by {processes} processes", total=len(methods))
+        running = [pool.submit(_measure_one, measured, method) for method in methods]
+        for each in as_completed(running):
+            if error := each.exception():
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise error
+            bar.advance(task)
+
+
+def _begin(threads: int) -> None:
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+
+
+def _measure_one(measured: Callable[..., Any], method: str) -> None:
+    measured([method], silent=True)
+
+
+def _kept(places: Places) -> Kept:
+    return Kept(places.measurements / ".parts" / EDITS)
+
+
+def _measured(
+    methods: Sequence[str],
+    *,
+    places: Places,
+    profile: Profile,
+    settings: EditSettings,
+    pictures: Path,
+    silent: bool = False,
+) -> tuple[dict[str, list[dict[str, Any]]], Sources]:
+    """Rows of each table, out of the kept work or measured into it."""
     meter, generator = EditMeter(places, profile), profile.generator()
     sources = read_sources(places, profile, meter, settings)
-    kept = Kept(places.measurements / ".parts" / EDITS)
+    kept = _kept(places)
     found: dict[str, list[dict[str, Any]]] = {EDITS: [], CONSISTENCY: [], MIXING: []}
     for name, picture in zip(sources.names, sources.pictures, strict=True):
         if name in sources.shown:
             write_picture(picture, pictures / SOURCE / f"{name}.png")
-    with Progress(console=Console(stderr=True)) as bar:
+    with Progress(console=Console(stderr=True), disable=silent) as bar:
         task = bar.add_task("editing", total=len(methods) * len(settings.directions) + 1)
         for method in methods:
             directions = edit_directions(method, places, settings.directions, generator)
@@ -270,8 +333,7 @@ def evaluate(
                 MIXING
             ]
         bar.advance(task)
-    write(found, methods, sources, settings, places)
-    kept.remove()
+    return found, sources
 
 
 def _basis(method: str, profile: Profile, sources: Sources, settings: EditSettings, places: Places) -> str:
@@ -340,17 +402,21 @@ class Editing:
             self._inverted = Inverted.of(self._load(), self.sources, self.meter, self.settings.batch)
             self._keep(self._inverted.inversion.picture, "inversion")
         edits, consistency = [], []
+        to_invert: Tensor | None = None
         for strength in self.settings.strengths:
             edited = self._edited(self._inverted, direction, strength)
             edits += self._compared(self._inverted, edited, direction, strength, units)
-            if strength == max(self.settings.strengths):
-                self._keep(edited, direction.name)
-                if self.name == MASKED:
-                    masks = used_masks(self._inverted, direction, strength, self.settings.batch)
-                    self._keep(masks, f"mask/{direction.name}")
+            if strength == self.settings.consistency_strength:
+                to_invert = edited
+            if strength > 0:
+                self._keep(edited, lambda name, at=strength: kept_edit(self.pictures, self.name, direction.name, at, name))
+        if self.name == MASKED:
+            masks = used_masks(self._inverted, direction, max(self.settings.strengths), self.settings.batch)
+            self._keep(masks, f"mask/{direction.name}")
         strength = self.settings.consistency_strength
-        edited = self._edited(self._inverted, direction, strength)
-        again = self._inverted.codes(edited, self.settings.batch)
+        if to_invert is None:
+            to_invert = self._edited(self._inverted, direction, strength)
+        again = self._inverted.codes(to_invert, self.settings.batch)
         move = strength * direction.vector.to(again)
         errors = (self._inverted.inversion.codes - (again - move)).square().sum((1, 2)).tolist()
         for place, (error, control) in enumerate(zip(errors, self._inverted.twice, strict=True)):

@@ -28,6 +28,7 @@ from eval.absent import Absent
 from eval.clip_measurement import EXTREME, FRAMES, INTERPOLATED, TEMPORAL, per_clip
 from eval.clips import clip_of, number_of, read_clips
 from eval.contest import ROWS, Places
+from eval.figures.contestants import contestants, left_out
 from eval.figures.filmstrip import caption, clip_with_extremes, filmstrip
 from eval.figures.looping_clip import write_looping_clip
 from eval.figures.style import save
@@ -186,7 +187,7 @@ def illustrate(places: Places, *, resolution: int = 256, frames: int | None = No
     results, rows = measurement.read(FRAMES, places.measurements)
     measured = set(rows["picture"])
     clips = [clip for clip in read_clips(places.clips, frames=frames) if measured & {p.stem for p in clip.frames}]
-    labels = _in_order(results.methods)
+    labels = contestants(_in_order(results.methods))
     folders = {method: places.clip_inversions / method for method in labels}
     first = clip_with_extremes(clips)
     metrics = {key: printed for key, printed in FIGURE_METRICS.items() if key in rows}
@@ -345,17 +346,18 @@ def section(places: Places) -> Section | None:
     judgement = Judgement.read(places)
     rendered = places.reports / "table2.json"
     profile = json.loads(rendered.read_text(encoding="utf-8"))["profile"] if rendered.is_file() else "embedded"
+    every = _in_order(judgement.of_frames.results.methods)
     illustrations = []
     record = places.reports / f"{FIGURE}.png"
     if record.is_file():
         illustrations.append(
             Illustration(
                 record,
-                caption(list(FIGURE_METRICS.values())),
+                caption(list(FIGURE_METRICS.values())) + left_out(every),
                 "Frames of a clip, the source above, each method's below.",
             )
         )
-    labels = list(_in_order(judgement.of_frames.results.methods).values())
+    labels = list(contestants(every).values())
     for path in sorted((places.reports / "clips").glob("*.webp")):
         illustrations.append(
             Illustration(

@@ -337,7 +337,7 @@ REFUSED = {
     "invert grey.png out.png --format webp": r"out\.png is no \.webp file: leave --format out, or name a folder",
     "invert grey.png oblong.png/out.png": r"the folder oblong\.png cannot be made \(File exists\): choose .*",
     "invert grey.png out.png --every-face": r"--every-face may find several, and out\.png is one file: name a folder",
-    "invert grey.png out.png --method fes": r"there is no method 'fes'; installed are .*fse, fse_w.*",
+    "invert grey.png out.png --method fes": r"there is no method 'fes'; installed are .*fse, .*fse_w.*",
     "invert grey.png out.png --device abacus": r"the device abacus cannot be used .*",
     "invert grey.png out.png --home empty": r"the trained weights .* are not in empty: name the folder .* --home .*",
     "invert grey.png out.png --save-latents x.bin": r"latents are written to a \.safetensors file or to a folder, .*",

@@ -20,6 +20,7 @@ from eval.contest import ROWS, SETS, Places
 from eval.costs import TRAINED_AS
 from eval.curves import settled_sentences, svg, training_curves
 from eval.figures import error_grid, teaser
+from eval.figures.contestants import contestants, left_out
 from eval.figures.style import save
 from eval.profile import Profile
 from eval.report.browser import PictureSet
@@ -135,27 +136,28 @@ def _teaser(places: Places, profile: Profile, pictures: PictureSet) -> list[Illu
     """Figure 1, where the perceptual distance was measured."""
     if pictures.by is None:
         return []
-    metric = (pictures.by, *FIGURE_METRICS[pictures.by])
+    metric, labels = (pictures.by, *FIGURE_METRICS[pictures.by]), contestants(pictures.labels)
     drawn = teaser.teaser(
         pictures.sources,
-        pictures.inversions,
-        pictures.labels,
+        contestants(pictures.inversions),
+        labels,
         pictures.pictures,
         metric,
         resolution=profile.resolution,
     )
     path = places.reports / "figure1.png"
     save(drawn, path)
-    words = (pictures.pictures, pictures.labels, metric)
-    return [Illustration(path, teaser.caption(pictures.title, *words), teaser.alternative(*words))]
+    words = (pictures.pictures, labels, metric)
+    caption = teaser.caption(pictures.title, *words) + left_out(pictures.labels)
+    return [Illustration(path, caption, teaser.alternative(*words))]
 
 
 def _table1(places: Places, profile: Profile, pictures: PictureSet, table: Table) -> Section:
     metrics = {metric: printed for metric, printed in FIGURE_METRICS.items() if metric in pictures.pictures}
     drawn = error_grid.error_grid(
         pictures.sources,
-        pictures.inversions,
-        pictures.labels,
+        contestants(pictures.inversions),
+        contestants(pictures.labels),
         pictures.pictures,
         metrics,
         resolution=profile.resolution,
@@ -165,5 +167,5 @@ def _table1(places: Places, profile: Profile, pictures: PictureSet, table: Table
     save(drawn, path)
     labels = [label for label, _ in metrics.values()]
     caption = error_grid.caption(pictures.title, pictures.sources, FIGURE_PICTURES, labels)
-    figure = Illustration(path, caption, f"Reconstructions and their errors. {winners(table)}")
+    figure = Illustration(path, caption + left_out(pictures.labels), f"Reconstructions and their errors. {winners(table)}")
     return Section(table.key, f"Table 1: {table.key}", [], [table], [figure])
