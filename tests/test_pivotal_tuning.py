@@ -62,7 +62,7 @@ def test_tuning_brings_each_picture_nearer(family: str, rate: float, example: Mo
 
 def test_it_is_loaded_as_a_method(example: ModuleType, tmp_path: Path) -> None:
     generator = tiny_generator()
-    encoder = tiny_pyramid(generator)
+    encoder = tiny_pyramid(generator, progressive=True)  # e4e's
     assert isinstance(encoder.size, PyramidSize)
     write_network(tmp_path / "e4e.safetensors", encoder, {})
     method = example.load(generator, tmp_path, ASSETS)

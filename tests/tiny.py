@@ -76,9 +76,10 @@ def tiny_encoder(generator: MobileStyleGAN) -> FeatureStyleEncoder:
     return encoder
 
 
-def tiny_pyramid(generator: MobileStyleGAN) -> PyramidEncoder:
+def tiny_pyramid(generator: MobileStyleGAN, *, progressive: bool = False) -> PyramidEncoder:
     torch.manual_seed(2)
-    return PyramidEncoder(PyramidSize(generator.num_codes, 512, TRUNK, 8, generator.resolution))
+    size = PyramidSize(generator.num_codes, 512, TRUNK, 8, generator.resolution, progressive=progressive)
+    return PyramidEncoder(size)
 
 
 def tiny_objective(generator: MobileStyleGAN, perceptual: STLPIPS) -> FeatureStyleObjective:
