@@ -108,7 +108,7 @@ class EditSettings:
 
     def __post_init__(self) -> None:
         """Raise Refusal where Figure 7 is to show what is not edited."""
-        if not 0 < self.shown_strength or self.shown_strength not in self.strengths:
+        if self.shown_strength <= 0 or self.shown_strength not in self.strengths:
             raise Refusal(
                 f"editing.shown_strength is {self.shown_strength:g}: take a positive one of editing.strengths, which "
                 f"are {', '.join(f'{strength:g}' for strength in self.strengths)}, in params.yaml"
@@ -203,9 +203,9 @@ def attribute_of(direction: str) -> str:
     return direction.removesuffix("_own").removesuffix("_conditional")
 
 
-def kept_edit(pictures: Path, method: str, direction: str, strength: float, name: str) -> Path:
-    """Where under ``pictures`` the edit of a shown picture is kept; there are those of positive strength."""
-    return pictures / method / direction / f"{strength:g}" / f"{name}.png"
+def edit_folder(direction: str, strength: float) -> str:
+    """Where in a method's folder the edits of shown pictures are kept; there are those of positive strength."""
+    return f"{direction}/{strength:g}"
 
 
 def deviations(path: Path) -> dict[str, float]:
@@ -409,7 +409,7 @@ class Editing:
             if strength == self.settings.consistency_strength:
                 to_invert = edited
             if strength > 0:
-                self._keep(edited, lambda name, at=strength: kept_edit(self.pictures, self.name, direction.name, at, name))
+                self._keep(edited, edit_folder(direction.name, strength))
         if self.name == MASKED:
             masks = used_masks(self._inverted, direction, max(self.settings.strengths), self.settings.batch)
             self._keep(masks, f"mask/{direction.name}")

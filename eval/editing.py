@@ -31,6 +31,7 @@ from eval.contest import METHODS, OURS, Places
 from eval.edit_measurement import CONSISTENCY, EDITS, MASKED, MIXING, EditSettings, attribute_of
 from eval.figures import editing as figures
 from eval.figures import mixing as mixing_figure
+from eval.figures.contestants import contestants, left_out
 from eval.figures.style import save
 from eval.measurement import SetMeasurements, plain
 from eval.metrics.suite import mean_cell
@@ -601,10 +602,16 @@ def illustrate(places: Places, profile: Profile, *, pictures: Path = Path("data/
     save(figures.curves(judgement.curves, labels, directions), places.reports / f"{CURVES}.png")
     edits = judgement.tables[EDITS]
     shown = judgement.told["shown"]
-    save(
-        figures.edits(pictures, shown[0], labels, directions, edits, resolution=profile.resolution),
-        places.reports / f"{FIGURE7}.png",
+    drawn = figures.edits(
+        pictures,
+        shown[0],
+        _in_figure7(labels),
+        directions,
+        edits,
+        strength=judgement.settings.shown_strength,
+        resolution=profile.resolution,
     )
+    save(drawn, places.reports / f"{FIGURE7}.png")
     if MIXING in judgement.tables:
         save(
             mixing_figure.mixing(pictures, judgement.tables[MIXING], shown, resolution=profile.resolution),
@@ -617,6 +624,11 @@ def illustrate(places: Places, profile: Profile, *, pictures: Path = Path("data/
         )
 
 
+def _in_figure7(labels: Mapping[str, str]) -> dict[str, str]:
+    """The contest; the masked form has a figure of its own."""
+    return {method: label for method, label in contestants(labels).items() if method != MASKED}
+
+
 def section(places: Places) -> Section | None:
     """Of the report; None where no edits were measured."""
     if not (places.measurements / f"{EDITS}.json").is_file():
@@ -624,18 +636,19 @@ def section(places: Places) -> Section | None:
     judgement = Judgement.read(places)
     told, settings = judgement.told, judgement.settings
     sets = "; ".join(f"{count} of {name}" for name, count in settings.pictures.items())
-    left_out = [METHODS[name] for name in METHODS if name not in told["methods"]]
+    not_edited = [METHODS[name] for name in METHODS if name not in told["methods"]]
     introduction = [
         f"{len(told['pictures'])} pictures ({sets}, the first by name) are inverted, and edited by each method in its "
         "own way: FSE by Eq. (1), HFGI by consulting its residual again, the others in W+ alone. Directions are "
         "InterFaceGAN's, found on each method's own codes of renders with measured attributes, or on the generator's "
         "where those do not hold the attribute; strength 1 is one standard deviation of these codes.",
-        *([f"Not here: {', '.join(left_out)}: slow, untrained, or out of the contest."] if left_out else []),
+        *([f"Not here: {', '.join(not_edited)}: slow, untrained, or out of the contest."] if not_edited else []),
     ]
-    methods = ", ".join(LABELS.get(method, method) for method in told["methods"])
+    labels = {method: LABELS.get(method, method) for method in told["methods"]}
+    methods = ", ".join(labels.values())
     directions = ", ".join(label_of(name) for name in settings.directions)
     first, strengths = told["shown"][0], ", ".join(f"{s:g}" for s in settings.strengths)
-    strength = max(settings.strengths)
+    strength = settings.shown_strength
     shown = {
         CURVES: (
             f"Identity kept against the change of the attribute, at strengths {strengths} and 0, where the lines meet. "
@@ -644,9 +657,10 @@ def section(places: Places) -> Section | None:
             f"Curves for {directions}, a line a method: {methods}.",
         ),
         FIGURE7: (
-            f"Figure 7: {first}, the first picture by name, edited at strength {strength:g} along each direction by "
-            "each method, with the measured change and identity.",
-            f"A grid of edits; rows: {methods}; columns: {directions}.",
+            f"Figure 7: {first}, the first picture by name, edited at strength {strength:g}, in standard deviations of "
+            "the method's codes, along each direction by each method, with the measured change and identity."
+            f"{left_out(labels)}",
+            f"A grid of edits; rows: {', '.join(_in_figure7(labels).values())}; columns: {directions}.",
         ),
         FIGURE8: (
             "Figure 8, style mixing: the feature tensor of one picture with the codes of the other, and back; the "
@@ -656,7 +670,8 @@ def section(places: Places) -> Section | None:
         LIMITATION: (
             "Section 5.5's limitation: identity that an edit by Eq. (1) loses beyond the same edit of G(w), against "
             "the change of the feature tensor (left: a point an edit, lines are means) and its gap (right: a point a "
-            "picture), plain and masked; below, the kept edit that lost most.",
+            "picture), plain and masked; below, of the edits at strength "
+            f"{max(settings.strengths):g} that are kept, the one that lost most.",
             "Two scatter plots of plain and masked Eq. (1), and one example.",
         ),
     }
@@ -676,9 +691,11 @@ def origin_of(places: Places, profile: Profile, parameters: Mapping[str, Any] | 
 
 
 def settings_from(parameters: Mapping[str, Any] | None) -> EditSettings:
-    """Of the section ``editing`` of the parameters."""
+    """Of the section ``editing`` of the parameters; how many processes share the work is no part of them."""
     try:
-        return EditSettings(**(parameters or {})["editing"])
+        asked = dict((parameters or {})["editing"])
+        asked.pop("processes", None)
+        return EditSettings(**asked)
     except (KeyError, TypeError) as error:
         raise Refusal(f"params.yaml has no complete section editing ({error}); restore it with git") from error
 

@@ -17,7 +17,9 @@ def main() -> None:
     """Write ``reports/measurements/edits.*``, ``edit_consistency.csv`` and ``mixing.csv``, and ``data/edits``."""
     argparse.ArgumentParser(prog="python -m pipelines.edit", description=__doc__).parse_args()
     keep_freed_memory()
-    evaluate(Places(), Profile(), EditSettings(**read_parameters().editing.model_dump()))
+    asked = read_parameters().editing.model_dump()
+    processes = asked.pop("processes")
+    evaluate(Places(), Profile(), EditSettings(**asked), processes=processes)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,7 @@ def settings_for(**changes: Any) -> EditSettings:
         pairs=2,
         left_out=["wplus", "idinvert"],
         batch=2,
+        shown_strength=3.0,
     )
     return replace(base, **changes)
 
@@ -310,6 +312,28 @@ def test_every_edit_is_there_once(measured: Places) -> None:
     consistency = tables[edit_measurement.CONSISTENCY]
     assert (consistency[["lec", "lec_without_edit"]] > 0).all().all()
     assert {*zip(tables[MIXING]["structure"], tables[MIXING]["style"], strict=True)} == {("a", "b"), ("b", "a")}
+
+
+def test_processes_measure_the_same(measured: Places, assets: Path, weights: Path, tmp_path: Path) -> None:
+    places = replace(measured, reports=tmp_path)
+    settings, methods = settings_for(), ["psp", "fse_w"]
+    evaluated = partial(edit_measurement.evaluate, places, Profile(assets, weights), processes=2)
+    evaluated(settings=settings, methods=methods, pictures=tmp_path / "edits")
+    assert not (places.measurements / ".parts/edits").exists()
+    for name in (EDITS, edit_measurement.CONSISTENCY):
+        alone = edit_measurement.read(measured)[1][name]
+        alone = alone[alone["method"].isin(methods)].dropna(axis=1, how="all").reset_index(drop=True)
+        pd.testing.assert_frame_equal(edit_measurement.read(places)[1][name], alone, rtol=1e-3, atol=1e-3)
+    drawn = {str(path.relative_to(tmp_path / "edits")) for path in (tmp_path / "edits").rglob("*.png")}
+    assert {f"{method}/smile/3/{name}.png" for method in methods for name in "ab"} <= drawn
+    with pytest.raises(Refusal, match="has no direction 'beauty'"):
+        evaluated(settings=settings_for(directions=["beauty"]), methods=methods, pictures=tmp_path / "edits")
+
+
+def test_what_is_shown_must_be_edited() -> None:
+    for strength in (-3.0, 2.0):
+        with pytest.raises(Refusal, match=r"shown_strength is .* editing\.strengths, which are -3, 3, in params"):
+            settings_for(shown_strength=strength)
 
 
 def test_tables_figures_and_section_are_made(measured: Places) -> None:

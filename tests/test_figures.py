@@ -15,14 +15,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from eval.contest import METHODS
+from eval.clips import SourceClip
+from eval.contest import METHODS, OUT_OF_CONTEST
 from eval.curves import svg, training_curves
+from eval.figures.contestants import contestants, left_out
+from eval.figures.editing import edits
 from eval.figures.error_grid import ERROR_SCALE, caption, error_grid
+from eval.figures.filmstrip import filmstrip
 from eval.figures.other_domains import other_domains
 from eval.figures.style import COLOURS, COLUMN, SMALLEST, colours, line, save
 from eval.figures.teaser import alternative, teaser, typical
@@ -151,21 +156,39 @@ def test_the_teaser_takes_the_median_of_what_all_methods_have(root: Path) -> Non
 
 
 def test_figures_are_a_column_wide_and_can_be_read(root: Path, rows: pd.DataFrame) -> None:
-    many = {method: root / "fse" for method in METHODS}
+    many = contestants({method: root / "fse" for method in METHODS})
+    encoders = {method: folder for method, folder in many.items() if method not in ("wplus", "idinvert")}
     sources = sorted((root / "test").iterdir())
+    frames = [root / f"clip/0_{number:03}.png" for number in range(6)]
+    for path in frames:
+        write_picture(torch.zeros(3, SIDE, SIDE), path)
+    clip = SourceClip("0", tuple(frames), frozenset({"0_005"}))
+    edited = pd.DataFrame({"picture": ["a"], "method": ["fse"], "direction": ["yaw"], "strength": [1.5]})
+    turns = dict.fromkeys(["yaw", "smile", "eye_open", "skin_lightness"], "skin lightness")
     figures = [
         error_grid(root / "test", many, METHODS, rows, METRICS, resolution=SIDE, count=3),
         teaser(root / "test", many, METHODS, rows, ("st_lpips", "ST-LPIPS", 3), resolution=SIDE),
-        other_domains(sources, many, METHODS, rows, METRICS, resolution=SIDE),
+        other_domains(sources, encoders, METHODS, rows, METRICS, resolution=SIDE),
+        filmstrip(clip, encoders, METHODS, rows, METRICS, resolution=SIDE),
+        edits(root, "a", {m: METHODS[m] for m in encoders}, turns, edited.iloc[:0], strength=1.5, resolution=SIDE),
     ]
     for figure in figures:
         assert figure.get_figwidth() == COLUMN
         assert figure.get_figheight() < 10
         assert min(letters(figure)) >= SMALLEST
+        FigureCanvasAgg(figure).draw()
         for axes in figure.axes:
             box = axes.get_position()
             assert box.x0 > -1e-9
             assert box.x1 < 1 + 1e-9
+        headings = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
+        assert not any(one.overlaps(other) for one, other in combinations(headings, 2))
+
+
+def test_who_is_not_drawn_is_named() -> None:
+    assert set(METHODS) - set(contestants(METHODS)) == set(OUT_OF_CONTEST)
+    assert all(METHODS[method] in left_out(METHODS) for method in OUT_OF_CONTEST)
+    assert left_out(contestants(METHODS)) == ""
 
 
 def test_a_picture_that_is_no_face_stands_beside_what_became_of_it(root: Path, rows: pd.DataFrame) -> None:

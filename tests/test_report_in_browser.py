@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from eval.figures.style import COLOURS
 from tests.reports import EVIL, PICTURES, shared_report
 
 CHROMIUM = shutil.which("chromium")
@@ -315,6 +316,14 @@ def test_it_can_be_read_in_light_and_dark(chromium: Browser, made: Path, scheme:
                 " : getComputedStyle(e).backgroundColor"
             )
             assert _contrast(colour, behind) >= 4.5, selector  # WCAG AA
+        for method, drawn in COLOURS.items():
+            colour = opened.hold(
+                "const path = document.createElementNS('http://www.w3.org/2000/svg', 'path');"
+                f"path.setAttribute('stroke', {drawn!r}); document.querySelector('.curves').append(path);"
+                "getComputedStyle(path).stroke"
+            )
+            # Okabe and Ito's orange and sky blue are 2.2 on white; there the lines' dashes and marks help.
+            assert _contrast(colour, page) >= (3 if scheme == "dark" else 2), method
 
 
 def test_it_prints_and_needs_no_script(chromium: Browser, made: Path) -> None:

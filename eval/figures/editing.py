@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from eval.attributes import ATTRIBUTES
-from eval.edit_measurement import MASKED, attribute_of
+from eval.edit_measurement import MASKED, attribute_of, edit_folder
 from eval.figures.panel import LINE, MINUTE, above, below, blank, place, read_array, shortened, show
 from eval.figures.style import COLUMN, SMALLEST, STYLE, colours, line
 
@@ -89,20 +89,22 @@ def edits(
     directions: Mapping[str, str],
     measured: pd.DataFrame,
     *,
+    strength: float,
     resolution: int,
 ) -> Figure:
-    """Figure 7: the picture ``name`` edited by every method along every direction, at the greatest strength.
+    """Figure 7: the picture ``name`` edited by every method along every direction, at one strength.
 
     Parameters
     ----------
     pictures : Path
-        ``source/NAME.png``, ``METHOD/inversion/NAME.png`` and ``METHOD/DIRECTION/NAME.png``.
+        ``source/NAME.png``, ``METHOD/inversion/NAME.png`` and ``METHOD/DIRECTION/STRENGTH/NAME.png``.
     labels, directions : mapping
         METHOD -> its name in print, in the order of the rows; DIRECTION -> heading of its column.
     measured : DataFrame
         Rows of ``edits.csv``: what stands under each edit.
+    strength : float
+        Positive, and one that was measured.
     """
-    strength = measured["strength"].max()
     rows = measured[(measured["picture"] == name) & (measured["strength"] == strength)]
     rows = rows.set_index(["method", "direction"])
     columns = 1 + len(directions)
@@ -127,7 +129,8 @@ def edits(
             folders = {"reconstruction": "inversion", **{title: key for key, title in directions.items()}}
             for column, (title, folder) in enumerate(folders.items()):
                 x = MARGIN + column * (side + MINUTE)
-                array = read_array(pictures / method / folder / f"{name}.png", resolution)
+                kept = folder if folder == "inversion" else edit_folder(folder, strength)
+                array = read_array(pictures / method / kept / f"{name}.png", resolution)
                 axes = show(place(figure, x, y, side, side), array)
                 if number == 0:
                     above(axes, title)
@@ -212,7 +215,7 @@ def limitation(
 
 
 def worst(shown: Sequence[str], measured: pd.DataFrame) -> tuple[str, str] | None:
-    """Picture and direction of the kept edit by plain Eq. (1) that lost most identity; None where none is kept."""
+    """Picture and direction of the strongest kept edit by plain Eq. (1) that lost most identity; None without one."""
     kept = measured[
         (measured["method"] == PLAIN)
         & measured["picture"].isin(list(shown))
@@ -237,17 +240,17 @@ def _example(
     if found is None:
         return
     name, direction = found
+    strongest = measured["strength"].max()
     rows = measured[
-        (measured["picture"] == name)
-        & (measured["direction"] == direction)
-        & (measured["strength"] == measured["strength"].max())
+        (measured["picture"] == name) & (measured["direction"] == direction) & (measured["strength"] == strongest)
     ].set_index("method")
+    folder = edit_folder(direction, strongest)
     attribute = ATTRIBUTES[attribute_of(direction)]
     files = {
         f"source, {shortened(name, 10)}": pictures / f"source/{name}.png",
         "reconstruction": pictures / f"{PLAIN}/inversion/{name}.png",
-        f"{directions[direction]}, plain": pictures / f"{PLAIN}/{direction}/{name}.png",
-        f"{directions[direction]}, masked": pictures / f"{MASKED}/{direction}/{name}.png",
+        f"{directions[direction]}, plain": pictures / f"{PLAIN}/{folder}/{name}.png",
+        f"{directions[direction]}, masked": pictures / f"{MASKED}/{folder}/{name}.png",
         "mask M, white is 1": pictures / f"{MASKED}/mask/{direction}/{name}.png",
     }
     for column, (title, path) in enumerate(files.items()):

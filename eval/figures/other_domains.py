@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from eval.figures.panel import LINE, MINUTE, above, below, blank, measured_values, place, read_array, show
-from eval.figures.style import COLUMN, STYLE
+from eval.figures.style import COLUMN, SMALLEST, STYLE
 
 HEADING = 0.15  # inches
 
@@ -49,5 +49,5 @@ def other_domains(
                 values = measured_values(rows, path.stem, method, bare)
                 below(axes, "\n".join(value.strip() for value in values) or "not measured")
                 if row == 0:
-                    above(axes, labels[method])
+                    above(axes, labels[method], size=6 if len(labels[method]) < 13 else SMALLEST)
     return figure

@@ -22,7 +22,7 @@ from fse.refusal import Refusal
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 LIMIT = 8_000_000  # bytes of the page
-FOR_PICTURES = 2_500_000  # bytes of the browser's pictures, at most
+FOR_PICTURES = 3_200_000  # bytes of the browser's pictures, at most
 MARGIN = 100_000  # bytes of what stands around the pictures
 DENSITIES = (2.0, 1.5, 1.0)  # pixels of a figure in a pixel of the page: as many as there is room for
 

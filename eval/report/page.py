@@ -167,5 +167,7 @@ def _table1(places: Places, profile: Profile, pictures: PictureSet, table: Table
     save(drawn, path)
     labels = [label for label, _ in metrics.values()]
     caption = error_grid.caption(pictures.title, pictures.sources, FIGURE_PICTURES, labels)
-    figure = Illustration(path, caption + left_out(pictures.labels), f"Reconstructions and their errors. {winners(table)}")
+    figure = Illustration(
+        path, caption + left_out(pictures.labels), f"Reconstructions and their errors. {winners(table)}"
+    )
     return Section(table.key, f"Table 1: {table.key}", [], [table], [figure])

@@ -41,16 +41,18 @@ def main() -> None:
     names: list[Path] = []
     if rows and directions:
         wanted = parameters.editing
+        moderate = min(strength for strength in wanted.strengths if strength > 0)
         settings = EditSettings(
             pictures={"faces": wanted.pictures},
             directions=directions,
             strengths=wanted.strengths,
             change=1.0,
-            consistency_strength=min(strength for strength in wanted.strengths if strength > 0),
+            consistency_strength=moderate,
             shown=2,
             pairs=4 * wanted.pictures,
             left_out=(),
             batch=wanted.batch,
+            shown_strength=moderate,
         )
         profile = PaperProfile.of("faces", parameters.assets, usable_device(parameters.device))
         methods = [*rows, MASKED] if "fse" in rows else rows
