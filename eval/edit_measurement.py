@@ -22,10 +22,8 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,10 +39,10 @@ from torch.nn.functional import interpolate
 from eval.attributes import ATTRIBUTES, AttributeMeter, Measured, region
 from eval.contest import METHODS, Places, directions_of
 from eval.metrics.identity import Descriptor, FaceDescriptor, MeanDescriptor, centred_cosine
+from eval.processes import share_out
 from eval.profile import Profile
 from eval.provenance import code_sha256
 from fse.alignment import FaceAligner
-from fse.allocator import keep_freed_memory
 from fse.directions import Direction, read_directions
 from fse.editing import change_mask, move_codes
 from fse.generators.style_generator import StyleGenerator
@@ -254,39 +252,23 @@ def evaluate(
     """Measure, and write the files under ``places.measurements`` and the shown pictures under ``pictures``.
 
     ``methods`` None takes every method whose weights are there, but those that the settings leave out. Several
-    processes take a method each in turn, and divide this one's threads between them.
+    processes take a method each in turn, and measure the same.
     """
     methods = list(methods or available(profile, settings.left_out))
     measured = partial(_measured, places=places, profile=profile, settings=settings, pictures=pictures)
-    if processes > 1 and len(methods) > 1:
-        _measure_ahead(methods, measured, processes)
+    if processes > 1 and len(methods) > 1:  # into the kept work, where all is found below
+        share_out(
+            partial(_measure_one, measured=measured),
+            methods,
+            processes=processes,
+            progress="editing",
+        )
     found, sources = measured(methods)
     write(found, methods, sources, settings, places)
     _kept(places).remove()
 
 
-def _measure_ahead(methods: Sequence[str], measured: Callable[..., Any], processes: int) -> None:
-    """Let processes measure into the kept work, where :func:`evaluate` then finds everything."""
-    threads = max(1, torch.get_num_threads() // processes)
-    with (
-        ProcessPoolExecutor(processes, get_context("spawn"), _begin, (threads,)) as pool,
-        Progress(console=Console(stderr=True)) as bar,
-    ):
-        task = bar.add_task(f"editing by {processes} processes", total=len(methods))
-        running = [pool.submit(_measure_one, measured, method) for method in methods]
-        for each in as_completed(running):
-            if error := each.exception():
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise error
-            bar.advance(task)
-
-
-def _begin(threads: int) -> None:
-    torch.set_num_threads(threads)
-    keep_freed_memory()
-
-
-def _measure_one(measured: Callable[..., Any], method: str) -> None:
+def _measure_one(method: str, measured: Callable[..., Any]) -> None:
     measured([method], silent=True)
 
 

@@ -6,18 +6,16 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.progress import Progress, track
+from rich.progress import track
 
+from eval.processes import share_out
 from eval.profile import Profile
 from eval.provenance import code_sha256, sha256
-from fse.allocator import keep_freed_memory
 from fse.pictures import write_picture
 
 MADE = "made.json"
@@ -38,34 +36,24 @@ class Order:
 
 
 def invert_missing(orders: Sequence[Order], profile: Profile, *, batch: int = 8, processes: int = 1) -> None:
-    """Carry out the orders that lack a file, in turn, each by one of several processes.
-
-    A process has as many threads as this one, so that the pictures do not depend on how many processes there are.
-    """
+    """Carry out the orders that lack a file, each by one of several processes (:func:`eval.processes.share_out`)."""
     orders = [order for order in orders if order.missing]
     if processes == 1 or len(orders) < 2:
         for order in orders:
             invert_pictures(order.sources, order.out, order.method, profile, batch=batch)
         return
-    total, context = sum(order.missing for order in orders), get_context("spawn")
-    with (
-        ProcessPoolExecutor(processes, context, torch.set_num_threads, (torch.get_num_threads(),)) as pool,
-        Progress(console=Console(stderr=True)) as bar,
-    ):
-        task = bar.add_task(f"inverting by {processes} processes", total=total)
-        silent = functools.partial(_invert_silently, profile=profile, batch=batch)
-        running = {pool.submit(silent, order) for order in orders}
-        while running:
-            ended, running = wait(running, timeout=1, return_when=FIRST_EXCEPTION)
-            bar.update(task, completed=total - sum(order.missing for order in orders))
-            for each in ended:
-                if error := each.exception():
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise error
+    total = sum(order.missing for order in orders)
+    share_out(
+        functools.partial(_invert_silently, profile=profile, batch=batch),
+        orders,
+        processes=processes,
+        progress="inverting",
+        done=lambda: total - sum(order.missing for order in orders),
+        total=total,
+    )
 
 
 def _invert_silently(order: Order, profile: Profile, batch: int) -> None:
-    keep_freed_memory()
     invert_pictures(order.sources, order.out, order.method, profile, batch=batch, silent=True)
 
 

@@ -39,7 +39,8 @@ def _key(method: str, parameters: Parameters, inputs: list[str]) -> str:
     What that code is, ``dvc.yaml`` says: the stage's dependencies.
     """
     stage = f"train_{method}" if method in FIRST_STAGES else "train"
-    sections = parameters.model_dump(mode="json", include={"train", "encoder", "pyramid", "fse", method})
+    own = {method, "fse"} if method == "fse_long" else {method}
+    sections = parameters.model_dump(mode="json", include={"train", "encoder", "pyramid", *own})
     digest = hashlib.sha256(json.dumps([sections, inputs], sort_keys=True).encode())
     for path in yaml.safe_load(Path("dvc.yaml").read_text())["stages"][stage]["deps"]:
         if path.endswith(".py"):

@@ -59,7 +59,7 @@ def make_report(root: Path, sets: Sequence[str] = tuple(SETS), parts: Sequence[C
         measurement.write(suite, name, places.measurements)
         _with_distance(places.measurements, name)
     (places.reports / "training").mkdir()
-    for method, score in {"fse": 0.1, "psp": 0.2}.items():
+    for method, score in {"fse": 0.1, "psp": 0.2, "fse_long": 0.05}.items():  # the last is out of the contest
         curve = pd.DataFrame({"step": np.arange(9), "seconds": np.arange(9) * 60.0, "train/loss": 1.0, SCORE: score})
         curve.to_csv(places.reports / f"training/{method}.csv", index=False)
     (places.reports / "training/fse.json").write_text(json.dumps({"parameters": 8_047_232, "seconds": 3306}))

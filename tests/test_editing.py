@@ -323,7 +323,7 @@ def test_processes_measure_the_same(measured: Places, assets: Path, weights: Pat
     for name in (EDITS, edit_measurement.CONSISTENCY):
         alone = edit_measurement.read(measured)[1][name]
         alone = alone[alone["method"].isin(methods)].dropna(axis=1, how="all").reset_index(drop=True)
-        pd.testing.assert_frame_equal(edit_measurement.read(places)[1][name], alone, rtol=1e-3, atol=1e-3)
+        pd.testing.assert_frame_equal(edit_measurement.read(places)[1][name], alone, check_exact=True)
     drawn = {str(path.relative_to(tmp_path / "edits")) for path in (tmp_path / "edits").rglob("*.png")}
     assert {f"{method}/smile/3/{name}.png" for method in methods for name in "ab"} <= drawn
     with pytest.raises(Refusal, match="has no direction 'beauty'"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -398,6 +399,29 @@ def test_fid_to_another_set(tmp_path: Path, face: Tensor) -> None:
         assert cells["fid_to_other" + suffix]["mean"] == pytest.approx(expected, rel=1e-4)
     features = [SmallFID().features(each).numpy() for each in (pictures, made)]
     assert cells["kid"]["mean"] == pytest.approx(kernel_distance(np.stack([*features], 1)).value, rel=1e-6)
+
+    class Stopped(SmallFID):
+        """Killed in the fifth batch."""
+
+        batches = 0
+
+        def features(self, pictures: Tensor) -> Tensor:
+            self.batches += 1
+            if self.batches > 8:  # two sizes each
+                raise KeyboardInterrupt
+            return super().features(pictures)
+
+    unfinished, counted = tmp_path / "runs/unfinished.npz", Stopped()
+    going_on = partial(set_features, dataset, sizes=sizes, count=50, batch=7, unfinished=unfinished, every=2)
+    with pytest.raises(KeyboardInterrupt):
+        going_on(metric=counted)
+    counted.batches = 0  # four of the eight batches are left
+    again = going_on(metric=counted)
+    assert counted.batches == 8
+    assert not unfinished.exists()
+    for suffix, whole in SetFeatures.read(path).at.items():
+        assert np.array_equal(again.at[suffix].mean, whole.mean)
+        assert np.array_equal(again.at[suffix].factor, whole.factor)
 
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(Refusal, match=r"other\.npz holds no features of a set"):

@@ -198,24 +198,27 @@ def test_method_that_cannot_be_trained(
     assert capsys.readouterr().err == f"error: 'fes' cannot be trained; trainable methods are {', '.join(OBJECTIVES)}\n"
 
 
-def test_feature_tensor_that_does_not_fit_the_generator(
-    assets: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("method", "changes", "sentence"),
+    [
+        ("fse", {"encoder__stem_stride": 1}, "the encoder's F is 32 px a side, and the generator's convolution"),
+        ("fse_long", {"encoder__stem_width": 16}, "fse.safetensors has another size than the sections fse and encoder"),
+    ],
+)
+def test_sizes_that_do_not_fit(
+    method: str,
+    changes: dict[str, int],
+    sentence: str,
+    assets: Path,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It is refused before thousands of pictures are rendered for it."""
+    """They are refused before thousands of pictures are rendered."""
     places = ["--assets", str(assets), "--weights", str(weights)]
     with pytest.raises(SystemExit) as left:
-        train(tmp_path, monkeypatch, "fse", *places, encoder__stem_stride=1, train__accelerator="cpu")
+        train(tmp_path, monkeypatch, method, *places, **changes, train__accelerator="cpu")
     assert left.value.code == 2
-    assert "the encoder's F is 32 px a side, and the generator's convolution" in capsys.readouterr().err
+    assert sentence in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
-
-
-def test_longer_training_wants_the_contest_s_weights(
-    assets: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of the size that the parameters say."""
-    places = ["--assets", str(assets), "--weights", str(weights)]
-    with pytest.raises(SystemExit) as left:
-        train(tmp_path, monkeypatch, "fse_long", *places, encoder__stem_width=16, train__accelerator="cpu")
-    assert left.value.code == 2
-    assert "fse.safetensors has another size than the sections fse and encoder" in capsys.readouterr().err

@@ -121,6 +121,14 @@ class GaussianSums:
         self.total += features.sum(0)
         self.outer += features.T @ features
 
+    def state(self) -> dict[str, Array]:
+        """What :meth:`resume` goes on from."""
+        return {"count": np.array(self.count, dtype=np.float64), "total": self.total, "outer": self.outer}
+
+    def resume(self, count: Array, total: Array, outer: Array) -> None:
+        """Go on from the sums of pictures seen earlier."""
+        self.count, self.total, self.outer = int(count), total, outer
+
     @property
     def mean(self) -> Array:
         return self.total / self.count

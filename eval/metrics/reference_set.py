@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,6 +77,8 @@ def set_features(
     count: int,
     device: str | torch.device = "cpu",
     batch: int = 8,
+    unfinished: Path | None = None,
+    every: int = 128,
 ) -> SetFeatures:
     """The metric's features of the first ``count`` pictures, in memory that does not grow with their number.
 
@@ -85,6 +88,9 @@ def set_features(
         SUFFIX -> height and width; None is the size that the pictures have.
     batch : int
         Pictures that are read at once, and go through the network together.
+    unfinished : Path, optional
+        A file (``.npz``) of the sums so far, written every ``every`` batches: a call that was stopped goes on there.
+        Its name must tell these pictures, sizes and batches from others.
 
     Raises
     ------
@@ -95,13 +101,40 @@ def set_features(
     if len(chosen) < 2:
         raise Refusal(f"{pictures.tree.where}: {len(chosen)} pictures of {pictures.described} have no covariance")
     sums = {suffix: GaussianSums(metric.dimensions) for suffix in sizes}
-    starts: Sequence[int] = chosen[::batch]
+    seen = _resume(sums, unfinished) if unfinished else 0
+    starts: Sequence[int] = chosen[seen::batch]
     with ThreadPoolExecutor(batch) as readers:
-        for start in track(starts, f"features of {pictures.name}", console=Console(stderr=True)):
+        for turn, start in enumerate(track(starts, f"features of {pictures.name}", console=Console(stderr=True)), 1):
             read = readers.map(pictures.tensor, chosen[start : start + batch])
             native = torch.stack([tensor for _, tensor in read])
             for suffix, size in sizes.items():
                 taken = native if size is None else resized(native, size)
                 sums[suffix].update(metric.features(taken.to(device)).double().cpu().numpy())
+            if unfinished and turn % every == 0:
+                _keep(sums, unfinished)
+    if unfinished:
+        unfinished.unlink(missing_ok=True)
     label = f"{pictures.title}{', PARTIAL' * pictures.is_partial}"
     return SetFeatures(label, len(chosen), {suffix: Gaussian.of_sums(each) for suffix, each in sums.items()})
+
+
+def _keep(sums: Mapping[str, GaussianSums], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part.npz")
+    arrays: dict[str, Any] = {
+        f"{name}{suffix}": array for suffix, each in sums.items() for name, array in each.state().items()
+    }
+    np.savez(part, **arrays)
+    part.replace(path)
+
+
+def _resume(sums: Mapping[str, GaussianSums], path: Path) -> int:
+    """How many pictures the sums are of, now; 0 without a file that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            states = {suffix: {name: kept[f"{name}{suffix}"] for name in each.state()} for suffix, each in sums.items()}
+    except Exception:  # as in SetFeatures.read; beginning anew is always right
+        return 0
+    for suffix, state in states.items():
+        sums[suffix].resume(**state)
+    return next(iter(sums.values())).count

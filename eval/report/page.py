@@ -83,7 +83,7 @@ def report(
         "winners": [winners(table) for table in rendered.tables],
         "curves": Markup(svg(curves)) if curves else None,  # Matplotlib escapes
         "methods_in_curves": ", ".join(labels.get(method, method) for method in logs),
-        "settled": settled_sentences(logs, labels),
+        "settled": settled_sentences(contestants(logs), labels),  # at equal budgets
         "costs": rendered.costs,
         "head": flat(json.loads(head.read_text(encoding="utf-8"))) if head.exists() else None,
         "missing": missing,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+from pathlib import Path
 
 from eval.datasets.official import read_official
 from eval.metrics.distribution import FID
 from eval.metrics.paper_suite import REDUCED
 from eval.metrics.reference_set import set_features
+from eval.provenance import code_sha256, sha256
 from fse.allocator import keep_freed_memory
 from fse.device import usable_device
 from fse.refusal import Refusal, exit_on_refusal
@@ -15,6 +18,7 @@ from pipelines.paper.absence import mark_absent, unmark
 from pipelines.paper.domains import DOMAINS, REFERENCES
 from pipelines.paper.parameters import PaperParameters, read_parameters
 from pipelines.paper.profile import REFERENCE, reference_folder
+from pipelines.paper.surveyed import FOLDER as SURVEY
 from pipelines.paper.surveyed import INCEPTION, Surveyed
 
 
@@ -35,7 +39,10 @@ def write_features(name: str, parameters: PaperParameters, surveyed: Surveyed) -
     metric.network.to(device)
     sizes = {"": None, REDUCED: DOMAINS[domain].measured}
     batch = parameters.evaluate.batch
-    set_features(found, metric, sizes, count=count, device=device, batch=batch).write(folder / REFERENCE)
+    told = f"{sha256(SURVEY / f'reference-{name}.json')} {count} {batch} {device} {code_sha256()}"
+    unfinished = Path("runs/reference", f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}.npz")
+    made = set_features(found, metric, sizes, count=count, device=device, batch=batch, unfinished=unfinished)
+    made.write(folder / REFERENCE)
     unmark(folder)
 
 
