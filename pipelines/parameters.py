@@ -247,8 +247,8 @@ class Editing(Section):
     pairs: Count
     left_out: tuple[str, ...]
     batch: Count
-    shown_strength: float = 1.5
-    processes: Count = 1
+    shown_strength: Positive
+    processes: Count
 
     @model_validator(mode="after")
     def _strengths_move(self) -> Editing:
