@@ -8,7 +8,7 @@ have the form of :class:`eval.measurement.SetMeasurements`, in which a "picture"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rich.progress import Progress
 
 from eval.clips import SourceClip, clip_of
 from eval.contest import ROWS
-from eval.measurement import Parts, SetMeasurements, keep, kept_outcome, plain, share
+from eval.measurement import Batch, Parts, Resolution, SetMeasurements, keep, kept_outcome, plain, share
 from eval.metrics.clip_metric import Clip
 from eval.metrics.clip_suite import SOURCE, ClipSuite
 from eval.metrics.metric import Described
@@ -33,6 +33,10 @@ EXTREME, INTERPOLATED = "extreme", "interpolated"
 """Columns of ``clips.csv`` that say what kind of frame it is, :class:`eval.clips.SourceClip`."""
 
 
+BATCH = 8
+"""Frames that are measured together where they are measured at a size of their own."""
+
+
 @dataclass(frozen=True)
 class ClipPiece:
     """A clip, and METHOD -> its inverted frames: what one process measures (:class:`eval.measurement.Piece`)."""
@@ -40,6 +44,7 @@ class ClipPiece:
     clip: SourceClip
     inversions: Mapping[str, Sequence[Path]]
     resolution: int
+    measured: Resolution
     device: torch.device | str
 
     def path(self, parts: Parts) -> Path:
@@ -48,7 +53,17 @@ class ClipPiece:
 
     def outcome(self, suite: ClipSuite) -> list[Part]:
         """A part of the clip's frames, and one of the clip."""
-        return _outcome(self.clip, self.inversions, suite, self.resolution, self.device)
+        apart = self.measured != self.resolution
+        over_time = _outcome(self.clip, self.inversions, suite, self.resolution, self.device, only_over_time=apart)
+        if not apart:
+            return over_time
+        of_frames = Part({})
+        for start in range(0, len(self.clip.frames), BATCH):
+            taken = slice(start, start + BATCH)
+            inversions = {method: paths[taken] for method, paths in self.inversions.items()}
+            for part in Batch(self.clip.frames[taken], inversions, {}, self.measured).outcome(suite.frames):
+                of_frames.rows.update(part.rows)
+        return [of_frames, over_time[1]]
 
 
 def pieces(
@@ -56,6 +71,7 @@ def pieces(
     inversions: Mapping[str, Path],
     *,
     resolution: int,
+    measured: Resolution | None = None,
     device: torch.device | str = "cpu",
     subsets: Mapping[str, int] | None = None,
 ) -> list[ClipPiece]:
@@ -70,6 +86,7 @@ def pieces(
                 if index < limits[method]
             },
             resolution,
+            measured or resolution,
             device,
         )
         for index, clip in enumerate(clips)
@@ -98,6 +115,7 @@ def measure(
     folder: Path,
     *,
     resolution: int,
+    measured: Resolution | None = None,
     device: torch.device | str = "cpu",
     subsets: Mapping[str, int] | None = None,
     parts: Parts | None = None,
@@ -109,6 +127,10 @@ def measure(
     inversions : mapping
         METHOD -> folder with one ``NN_FFF.png`` a frame. A frame that cannot be read, or has none, is named with the
         reason, and the others go on.
+    resolution : int
+        Side of the frames as metrics over time see them, all of a clip at once.
+    measured : int or (int, int), optional
+        Size at which single frames are measured, a few at a time; by default the same.
     subsets : mapping, optional
         METHOD -> number of clips, the first ones, that it is measured on; the others of the methods on all.
     parts : Parts, optional
@@ -122,7 +144,8 @@ def measure(
     of_frames, of_clips = dict[tuple[str, str], Any](), dict[tuple[str, str], Any]()
     with Progress(console=Console(stderr=True)) as bar:
         task = bar.add_task("measuring clips", total=len(clips))
-        for piece in pieces(clips, inversions, resolution=resolution, device=device, subsets=subsets):
+        planned = pieces(clips, inversions, resolution=resolution, measured=measured, device=device, subsets=subsets)
+        for piece in planned:
             outcome = kept_outcome(piece, suite, parts)
             of_frames |= outcome[0].rows
             of_clips |= outcome[1].rows
@@ -147,23 +170,27 @@ def _outcome(
     suite: ClipSuite,
     resolution: int,
     device: torch.device | str,
+    only_over_time: bool,
 ) -> list[Part]:
     """A part of the clip's frames, and one of the clip."""
     names = [path.stem for path in clip.frames]
     source = torch.stack([read_picture(path, resolution) for path in clip.frames])
-    failed, found = Part({}), dict[str, Clip]()
-    for method, paths in inversions.items():
-        frames, present = torch.zeros_like(source), []
-        for place, path in enumerate(paths):
-            try:
-                frames[place] = read_picture(path, resolution)
-                present.append(True)
-            except Refusal as refusal:
-                failed.rows[path.stem, method] = {"status": str(refusal)}
-                present.append(False)
-        found[method] = Clip(frames.to(device), clip.numbers, tuple(present))
+    failed = Part({})
+
+    def reconstructions() -> Iterator[tuple[str, Clip]]:
+        for method, paths in inversions.items():
+            frames, present = torch.zeros_like(source), []
+            for place, path in enumerate(paths):
+                try:
+                    frames[place] = read_picture(path, resolution)
+                    present.append(True)
+                except Refusal as refusal:
+                    failed.rows[path.stem, method] = {"status": str(refusal)}
+                    present.append(False)
+            yield method, Clip(frames.to(device), clip.numbers, tuple(present))
+
     whole = Clip(source.to(device), clip.numbers, (True,) * len(names))
-    of_frames, of_clip = suite.measure(clip.name, names, whole, found)
+    of_frames, of_clip = suite.measure(clip.name, None if only_over_time else names, whole, reconstructions())
     return [Part(failed.rows | of_frames.rows), of_clip]
 
 

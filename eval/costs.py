@@ -96,9 +96,10 @@ def costs_table(costs: Mapping[str, Cost], labels: Mapping[str, str]) -> TextTab
     ]
     if "hfgi" in costs:
         notes.append(f"{labels.get('hfgi', 'HFGI')} starts from the trained e4e, whose cost comes on top of its own.")
-    if "fse_long" in costs:
-        start = labels.get("fse", "FSE")
-        notes.append(f"{labels.get('fse_long', 'fse_long')} starts from the trained {start}, whose cost comes on top.")
+    for longer, first in {"hfgi_long": "hfgi", "fse_long": "fse"}.items():
+        if longer in costs:
+            start = labels.get(first, first)
+            notes.append(f"{labels.get(longer, longer)} starts from the trained {start}, whose cost comes on top.")
     return TextTable("costs", "What the methods cost", headings, [row(*each) for each in costs.items()], notes)
 
 

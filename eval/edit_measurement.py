@@ -65,10 +65,6 @@ EDITS, CONSISTENCY, MIXING = "edits", "edit_consistency", "mixing"
 SOURCE = "source"
 
 
-THREADS = 1
-"""Of PyTorch in a process: landmarks are found by thresholds, which the last bits of a picture can cross."""
-
-
 @dataclass(frozen=True)
 class EditSettings:
     """What is edited, and how far.
@@ -256,7 +252,7 @@ def evaluate(
     """Measure, and write the files under ``places.measurements`` and the shown pictures under ``pictures``.
 
     ``methods`` None takes every method whose weights are there, but those that the settings leave out. Several
-    processes take a method each in turn. Each has one thread, and so has one alone: the numbers depend on neither.
+    processes take a method each in turn, and measure the same.
     """
     methods = list(methods or available(profile, settings.left_out))
     measured = partial(_measured, places=places, profile=profile, settings=settings, pictures=pictures)
@@ -265,15 +261,9 @@ def evaluate(
             partial(_measure_one, measured=measured),
             methods,
             processes=processes,
-            threads=THREADS,
             progress="editing",
         )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    try:
-        found, sources = measured(methods)
-    finally:
-        torch.set_num_threads(threads)
+    found, sources = measured(methods)
     write(found, methods, sources, settings, places)
     _kept(places).remove()
 

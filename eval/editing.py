@@ -35,6 +35,7 @@ from eval.figures.contestants import contestants, left_out
 from eval.figures.style import save
 from eval.measurement import SetMeasurements, plain
 from eval.metrics.suite import mean_cell
+from eval.processes import processes_for
 from eval.profile import Profile
 from eval.provenance import provenance
 from eval.section import Illustration, Section
@@ -691,11 +692,9 @@ def origin_of(places: Places, profile: Profile, parameters: Mapping[str, Any] | 
 
 
 def settings_from(parameters: Mapping[str, Any] | None) -> EditSettings:
-    """Of the section ``editing`` of the parameters; how many processes share the work is no part of them."""
+    """Of the section ``editing`` of the parameters."""
     try:
-        asked = dict((parameters or {})["editing"])
-        asked.pop("processes", None)
-        return EditSettings(**asked)
+        return EditSettings(**(parameters or {})["editing"])
     except (KeyError, TypeError) as error:
         raise Refusal(f"params.yaml has no complete section editing ({error}); restore it with git") from error
 
@@ -731,7 +730,14 @@ def main() -> None:
     methods = arguments.methods.split(",") if arguments.methods else None
     if not arguments.render_only:
         keep_freed_memory()
-        edit_measurement.evaluate(places, profile, settings, methods=methods, pictures=pictures)
+        edit_measurement.evaluate(
+            places,
+            profile,
+            settings,
+            methods=methods,
+            pictures=pictures,
+            processes=processes_for(profile.device),
+        )
     tables = render(places, origin_of(places, profile, parameters), profile=profile.name)
     illustrate(places, profile, pictures=pictures)
     console = Console()

@@ -15,26 +15,41 @@ from fse.allocator import keep_freed_memory
 
 Item = TypeVar("Item")
 
+MOST = 16
+"""Processes that nobody asked for: each takes about a gigabyte."""
+
+
+def processes_for(device: torch.device, asked: int | None = None) -> int:
+    """How many processes share work: as asked, or one a core of a CPU (at most :data:`MOST`), or one for a GPU.
+
+    On a CPU this process and so all of them have one thread from here on. Then numbers depend neither on the cores nor
+    on how many processes there are, and cores are not asked for by several threads each, which takes several times as
+    long.
+    """
+    cores = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    return asked or (min(cores, MOST) if device.type == "cpu" else 1)
+
 
 def share_out(
     call: Callable[[Item], None],
     items: Sequence[Item],
     *,
     processes: int,
-    threads: int,
     progress: str,
     done: Callable[[], int] | None = None,
     total: int | None = None,
 ) -> None:
     """Call ``call`` with every item, in the order of the items, each in the first process that is free.
 
+    A process has as many threads as this one: the last bits of a network's output depend on their number, and must not
+    on the number of processes.
+
     Parameters
     ----------
     call, items
         Pickled; the call leaves its result in files, and is silent.
-    threads : int
-        Of PyTorch in each process. The last bits of a network's output depend on it: as many as one process alone would
-        have give the same files, whatever ``processes`` is.
     done, total : callable, int, optional
         What the bar shows where an item is long: how much of how much there is. By default items.
 
@@ -44,7 +59,7 @@ def share_out(
         The first one of a call; items that have not begun are left undone.
     """
     with (
-        ProcessPoolExecutor(processes, get_context("spawn"), _begin, (threads,)) as pool,
+        ProcessPoolExecutor(processes, get_context("spawn"), _begin, (torch.get_num_threads(),)) as pool,
         Progress(console=Console(stderr=True)) as bar,
     ):
         task = bar.add_task(f"{progress} by {processes} processes", total=total or len(items))

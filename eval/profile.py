@@ -17,7 +17,13 @@ from fse.perceptual import STLPIPS
 from fse.pictures import read_picture
 from fse.registry import load_method
 
-WEIGHTS = {"fse_w": ("fse",), "fse_long_w": ("fse_long",), "hfgi": ("e4e", "hfgi"), "wplus": ()}
+WEIGHTS = {
+    "fse_w": ("fse",),
+    "fse_long_w": ("fse_long",),
+    "hfgi": ("e4e", "hfgi"),
+    "hfgi_long": ("e4e", "hfgi_long"),
+    "wplus": (),
+}
 """METHOD -> the files of trained weights that it reads, where that is not the one of its own name."""
 
 

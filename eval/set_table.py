@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from eval.absent import Absent
 from eval.comparison import Comparison, against_the_best_baseline, comparisons_table, csv_columns
 from eval.contest import OURS, OUT_OF_CONTEST, ROWS, Places
 from eval.measurement import SetMeasurements
+from eval.metrics.paper_suite import PRINTED
 from eval.orderings import Ordering, evaluate_orderings, orderings_table, published_orderings
 from eval.orderings import as_json as orderings_json
 from eval.tables import Column, Estimate, Row, Table, TextTable, to_csv
@@ -26,8 +27,23 @@ REHEARSAL = "rehearsal"
 
 REHEARSED = "REHEARSAL on small stand-ins for the official files: the numbers on this page mean nothing."
 
+FULL_PROTOCOL = "ssim_256"
+"""A column that :mod:`eval.metrics.paper_suite` alone has."""
+
 MetricNotes = Callable[[str], Sequence[str]]
 """METRIC -> what is to be said of it under a table."""
+
+
+def for_readers(results: SetMeasurements) -> SetMeasurements:
+    """Of the many columns of the official protocol those that are printed; other measurements as they are."""
+    if FULL_PROTOCOL not in results.metrics:
+        return results
+    hidden = {f"{key}:" for key in results.metrics if key not in PRINTED}
+    failures = [
+        each for each in results.failures if not all(part.split()[0] in hidden for part in each["reason"].split("; "))
+    ]
+    metrics = {key: results.metrics[key] for key in PRINTED if key in results.metrics}
+    return replace(results, metrics=metrics, failures=failures)
 
 
 @dataclass(frozen=True)
@@ -41,8 +57,9 @@ class Judged:
     @classmethod
     def of(cls, results: SetMeasurements, values: pd.DataFrame, orderings: Mapping[str, Mapping[str, Any]]) -> Judged:
         """``values`` has a row a picture (or clip) and method; ``orderings`` are the paper's."""
-        contest = values[~values["method"].isin(OUT_OF_CONTEST)]
-        compared = against_the_best_baseline(results, contest, OURS)
+        contest = {method: cells for method, cells in results.methods.items() if method not in OUT_OF_CONTEST}
+        own = values[values["method"].isin([*contest])]
+        compared = against_the_best_baseline(replace(results, methods=contest), own, OURS)
         return cls(results, compared, evaluate_orderings(results, values, orderings))
 
     @classmethod
@@ -209,7 +226,7 @@ def _notes(results: SetMeasurements, metric_notes: MetricNotes, wording: Wording
                 f"means do not compare with the column's and are never bold; tests pair the same {wording.many}."
             )
     if larger := [ROWS[method] for method in OUT_OF_CONTEST if method in results.methods]:
-        notes.append(f"{' and '.join(larger)} had a larger budget than the others: never bold, and in no comparison.")
+        notes.append(f"{'; '.join(larger)} had a larger budget than the others: never bold, and in no comparison.")
     for metric, described in results.metrics.items():
         cells_of = [cells[metric] for cells in results.methods.values() if metric in cells]
         reasons = dict.fromkeys(cell["reason"] for cell in cells_of if "reason" in cell)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,14 @@ from eval.inversions import Order, invert_missing, invert_pictures
 from eval.measurement import Parts, SetMeasurements
 from eval.metrics.distribution import SUBSETS, TO_REFERENCE, subset_sizes
 from eval.metrics.paper_suite import DECIMALS as OFFICIAL_DECIMALS
-from eval.metrics.paper_suite import PRINTED
 from eval.metrics.suite import EXTRAPOLATED
 from eval.orderings import published_orderings
+from eval.processes import processes_for
 from eval.profile import Profile
 from eval.provenance import code_sha256, provenance, sha256
 from eval.set_table import Judged as Judged
+from eval.set_table import for_readers, set_table, write_forms
 from eval.set_table import published as published_table
-from eval.set_table import set_table, write_forms
 from eval.tables import Table, TextTable
 from fse.allocator import keep_freed_memory
 from fse.device import usable_device
@@ -49,9 +49,6 @@ DECIMALS |= (
     OFFICIAL_DECIMALS | DISTRIBUTIONS | {key + EXTRAPOLATED: decimals for key, decimals in DISTRIBUTIONS.items()}
 )
 MEAN_DESCRIPTOR = "mean_descriptor.json"
-FULL_PROTOCOL = "ssim_256"
-"""A column that :mod:`eval.metrics.paper_suite` alone has."""
-
 NO_FACES = ("cars", "cats", "dogs")
 """Sets of which the paper prints no numbers."""
 
@@ -216,16 +213,7 @@ def origin_of(
 def judged_of(name: str, places: Places) -> Judged:
     """A set's measurements and what follows; of the many columns of the official protocol those for readers."""
     results, values = measurement.read(name, places.measurements)
-    if FULL_PROTOCOL in results.metrics:
-        hidden = {f"{key}:" for key in results.metrics if key not in PRINTED}
-        failures = [
-            each
-            for each in results.failures
-            if not all(part.split()[0] in hidden for part in each["reason"].split("; "))
-        ]
-        metrics = {key: results.metrics[key] for key in PRINTED if key in results.metrics}
-        results = replace(results, metrics=metrics, failures=failures)
-    return Judged.of(results, values, published_orderings())
+    return Judged.of(for_readers(results), values, published_orderings())
 
 
 def table_of(
@@ -309,15 +297,15 @@ def main() -> None:
     parser.add_argument("--align", action="store_true", help="with --images: cut the faces out first, as in FFHQ")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N pictures by name")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: reports; with --images runs/own")
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share the work (default: 1)")
+    parser.add_argument("--processes", type=int, metavar="N", help="that share the work (default: one a core, or GPU)")
     parser.add_argument("--device", default="cpu", help="where networks run (default: %(default)s)")
     arguments = parser.parse_args()
-    if arguments.limit is not None and arguments.limit < 1:
-        raise Refusal(f"--limit is {arguments.limit}: give at least 1")
-    if arguments.processes < 1:
-        raise Refusal(f"--processes is {arguments.processes}: give at least 1")
+    for option in ("limit", "processes"):
+        if (value := getattr(arguments, option)) is not None and value < 1:
+            raise Refusal(f"--{option} is {value}: give at least 1")
     keep_freed_memory()
     profile = Profile(device=usable_device(arguments.device))
+    processes = processes_for(profile.device, arguments.processes)
     own = arguments.images is not None
     places = Places(reports=arguments.out or Path("runs/own" if own else "reports"))
     methods = arguments.methods.split(",") if arguments.methods else None
@@ -331,7 +319,7 @@ def main() -> None:
         if arguments.align:
             raise Refusal("--align is for your own pictures: give their folder with --images")
         sets = arguments.sets.split(",")
-        options = {"limit": arguments.limit, "subsets": subsets, "processes": arguments.processes}
+        options = {"limit": arguments.limit, "subsets": subsets, "processes": processes}
         invert_test_sets(places, profile, sets=sets, methods=methods, **options)
         evaluate(places, profile, sets=sets, methods=methods, **options)
     images = {"images": arguments.images} if own else None

@@ -34,12 +34,14 @@ from eval.figures.looping_clip import write_looping_clip
 from eval.figures.style import save
 from eval.measurement import Parts, plain
 from eval.metrics.clip_suite import SOURCE
+from eval.metrics.paper_suite import DECIMALS as OFFICIAL_DECIMALS
 from eval.metrics.suite import mean_cell
 from eval.orderings import HELD, NOT_HELD, NOT_MEASURED, NOT_SEPARABLE, Ordering, published_orderings
+from eval.processes import processes_for
 from eval.profile import Profile
 from eval.provenance import code_sha256, provenance, sha256
 from eval.section import Illustration, Section
-from eval.set_table import Judged, estimate, published, set_table, write_forms
+from eval.set_table import Judged, estimate, for_readers, published, set_table, write_forms
 from eval.table1 import MEAN_DESCRIPTOR, read_parameters
 from eval.tables import ABSENT, Row, Table, TextTable
 from eval.wording import CLIPS
@@ -53,6 +55,7 @@ ORIGINS = {
     "its codes, before a background that stays."
 }
 DECIMALS = {"psnr": 2, "mse": 4, "id_same": 2, "added_jitter": 2, "motion_followed": 2}  # the others have 3
+DECIMALS |= OFFICIAL_DECIMALS
 OWN_JITTER = "landmark_jitter"
 """A temporal column that is no contest: it has no better and worse."""
 
@@ -111,10 +114,12 @@ def evaluate(
     sources = read_clips(places.clips, limit=clips, frames=frames)
     build = functools.partial(profile.clip_suite, places.test / MEAN_DESCRIPTOR)
     suite = build()
-    basis = f"{code_sha256()} {sha256(places.test / MEAN_DESCRIPTOR)} {profile.resolution} {profile.device}"
+    sizes = f"{profile.resolution} {profile.measured}"
+    basis = f"{code_sha256()} {sha256(places.test / MEAN_DESCRIPTOR)} {sizes} {profile.device}"
     parts = Parts(places.measurements / ".parts" / FRAMES, basis)
     options: dict[str, Any] = {
         "resolution": profile.resolution,
+        "measured": profile.measured,
         "device": profile.device,
         "subsets": subsets,
         "parts": parts,
@@ -148,6 +153,7 @@ class Judgement:
     def read(cls, places: Places) -> Judgement:
         """Of what :func:`evaluate` wrote."""
         results, frames = measurement.read(FRAMES, places.measurements)
+        results = for_readers(results)
         temporal, clips = measurement.read(TEMPORAL, places.measurements)
         own = clips[clips["method"] == SOURCE]
         contest = {key: value for key, value in temporal.metrics.items() if key != OWN_JITTER}
@@ -432,7 +438,9 @@ def main() -> None:
         default=defaults.get("frames"),
         help="only the last N frames of each (default: %(default)s)",
     )
-    parser.add_argument("--processes", type=int, default=1, metavar="N", help="that share the measuring (default: 1)")
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="that share the measuring (default: one a core, or GPU)"
+    )
     parser.add_argument("--render-only", action="store_true", help="tables and figures of what was measured before")
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("reports"), help="default: %(default)s")
     parser.add_argument("--device", default="cpu", help="where networks run (default: %(default)s)")
@@ -451,7 +459,7 @@ def main() -> None:
             clips=arguments.clips,
             frames=arguments.frames,
             subsets=defaults.get("subset"),
-            processes=arguments.processes,
+            processes=processes_for(profile.device, arguments.processes),
         )
     tables = render(places, origin_of(places, profile, parameters), profile=profile.name)
     illustrate(places, resolution=profile.resolution, frames=arguments.frames)

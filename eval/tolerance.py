@@ -59,6 +59,13 @@ class Difference:
     def inside(self) -> bool:
         return not self.reason
 
+    @property
+    def used(self) -> float | None:
+        """Which part of its tolerance a mean moved by; None of what has no tolerance, or no two numbers."""
+        if not self.allowed or self.expected is None or self.measured is None:
+            return None
+        return abs(self.measured - self.expected) / self.allowed
+
 
 def compare(
     expected: Mapping[str, Any], measured: Mapping[str, Any], tolerances: Mapping[str, Tolerance]
@@ -113,6 +120,15 @@ def _mean(where: str, metric: str, expected: Any, measured: Any, tolerance: Tole
     allowed = tolerance.allowed(expected)
     inside = math.isfinite(measured) and abs(measured - expected) <= allowed
     return Difference(where, metric, expected, measured, allowed, "" if inside else "moved")
+
+
+def nearest(differences: Sequence[Difference]) -> dict[str, Difference]:
+    """METRIC -> the mean that moved by the largest part of its tolerance, where that is above 0."""
+    moved = [difference for difference in differences if difference.used is not None]
+    return {
+        metric: max((each for each in moved if each.quantity == metric), key=lambda each: each.used or 0.0)
+        for metric in dict.fromkeys(difference.quantity for difference in moved)
+    }
 
 
 def additions(expected: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
@@ -174,6 +190,19 @@ def table(differences: Sequence[Difference]) -> Table:
     return grid
 
 
+def nearest_table(found: Mapping[str, Difference]) -> Table:
+    """What moved most of each metric, for the terminal."""
+    grid = Table(title="The largest move of each metric", title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+    grid.add_column("Metric", no_wrap=True)
+    grid.add_column("Where", no_wrap=True)
+    for heading in ("expected", "moved by", "of its tolerance"):
+        grid.add_column(heading, justify="right")
+    for metric, d in found.items():
+        moved = (d.measured or 0) - (d.expected or 0)
+        grid.add_row(metric, d.where, f"{d.expected:.5g}", f"{moved:+.2g}", f"{d.used:.1%}")
+    return grid
+
+
 @exit_on_refusal
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eval.tolerance", description=(__doc__ or "").split("\n\n")[0])
@@ -192,6 +221,7 @@ def main() -> None:
         console.print(table(outside))
         console.print(f"{len(outside)} of {len(differences)} quantities of {arguments.expected} are not reproduced")
         sys.exit(1)
+    console.print(nearest_table(nearest(differences)))
     console.print(f"all {len(differences)} quantities of {arguments.expected} are reproduced")
 
 

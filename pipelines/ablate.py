@@ -9,17 +9,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
-import yaml
-from lightning.fabric import Fabric
 from pydantic import ValidationError
-from tqdm import tqdm
 
 from eval.ablation import Run, measure
 from eval.profile import Profile
@@ -28,10 +23,10 @@ from fse.allocator import keep_freed_memory
 from fse.objective import FeatureStyleObjective
 from fse.offmanifold import push_off_manifold
 from fse.refusal import Refusal, exit_on_refusal
-from fse.renders import Renders
-from fse.training import TrainingSettings, Validation, compiled, train
+from fse.training import Validation, train
 from pipelines.objectives import OBJECTIVES, Ingredients
 from pipelines.parameters import Parameters, read_parameters
+from pipelines.training_run import fabric_of, rendered, run_key, settings_of
 
 SECTIONS = ("fse", "encoder", "train")  # whose parameters a variant may change
 SIDE = 128  # px, of losses and measurement
@@ -71,22 +66,6 @@ def varied(parameters: Parameters, variant: str, seed: int) -> Parameters:
         raise Refusal(f"params.yaml: ablation.variants.{variant}: {reason}; correct it there") from error
 
 
-def _key(parameters: Parameters, variant: str, heads: str) -> str:
-    """Tells trainings apart, as that of :mod:`pipelines.train` does."""
-    sections = parameters.model_dump(mode="json", include=set(SECTIONS))
-    options = parameters.ablation.variants[variant].model_dump(mode="json")
-    digest = hashlib.sha256(json.dumps([sections, options, heads], sort_keys=True).encode())
-    for path in yaml.safe_load(Path("dvc.yaml").read_text())["stages"]["ablate"]["deps"]:
-        if path.endswith(".py") and not path.startswith("eval/"):  # those only measure
-            digest.update(Path(path).read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _progress(items: Iterable[int], name: str) -> Iterable[int]:
-    bar: Iterable[int] = tqdm(items, desc=name, unit="chunk")
-    return bar
-
-
 @exit_on_refusal
 def main() -> None:
     """Write ``reports/ablation/VARIANT-seedSEED.json``."""
@@ -104,9 +83,7 @@ def main() -> None:
     budget, ablation = parameters.train, parameters.ablation
     options = ablation.variants[variant]
 
-    fabric = Fabric(accelerator=budget.accelerator, devices=budget.devices, precision=budget.precision)
-    fabric.launch()
-    fabric.seed_everything(seed, verbose=False)
+    fabric = fabric_of(budget)
     profile = Profile(arguments.assets, arguments.weights, device=fabric.device)
     layer = parameters.fse.feature_layer
     fine, coarse, perceptual = profile.generator(None, layer), profile.generator(SIDE, layer), profile.perceptual()
@@ -117,23 +94,20 @@ def main() -> None:
     heads = arguments.weights / "picture_head.safetensors"
     digest = hashlib.sha256(heads.read_bytes()).hexdigest()[:12]
 
-    def rendered(first: int, count: int, name: str) -> Renders:
-        renders = Renders(fine, first, count, arguments.runs / "renders" / digest / name)
-        if fabric.is_global_zero:
-            renders.render(_progress, compiled(fine).synthesize if budget.compile and count > 1000 else None)
-        fabric.barrier()
-        return renders
-
-    renders = rendered(budget.renders_seed, budget.renders, f"seed{budget.renders_seed}")  # those of `train`
+    folder = arguments.runs / "renders" / digest
+    renders = rendered(  # those of `train`
+        fine, budget.renders_seed, budget.renders, folder / f"seed{budget.renders_seed}", budget, fabric
+    )
     first, count = ablation.seed, ablation.pictures
-    held_out = rendered(first, count, f"seed{first}-{count}")[range(count)]
-    pictures = push_off_manifold(held_out, np.random.default_rng(first)).to(fabric.device)
+    held_out = rendered(fine, first, count, folder / f"seed{first}-{count}", budget, fabric)
+    pictures = push_off_manifold(held_out[range(count)], np.random.default_rng(first)).to(fabric.device)
 
-    names = TrainingSettings.__dataclass_fields__
-    values = {name: value for name, value in budget.model_dump().items() if name in names}
-    settings = TrainingSettings(**values, synthetic=options.synthetic)
+    settings = settings_of(budget, synthetic=options.synthetic)
     validation = Validation(pictures[:4], perceptual)  # for the log: the last state is taken, whatever it shows
-    run = arguments.runs / "ablation" / f"{variant}-seed{seed}-{_key(parameters, variant, digest)}"
+    sections = parameters.model_dump(mode="json", include=set(SECTIONS))
+    # Of `eval` there is only what measures.
+    key = run_key("ablate", sections, [options.model_dump(mode="json"), digest], but=("eval/",))
+    run = arguments.runs / "ablation" / f"{variant}-seed{seed}-{key}"
     best = train(objective, coarse, fine, renders, validation, settings, fabric, run)
 
     if fabric.is_global_zero:

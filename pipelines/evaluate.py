@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from eval.contest import Places
+from eval.processes import processes_for
 from eval.profile import Profile
 from eval.table1 import evaluate
 from fse.allocator import keep_freed_memory
@@ -17,8 +18,9 @@ def main() -> None:
     """Write ``reports/measurements/SET.{csv,json}``."""
     argparse.ArgumentParser(prog="python -m pipelines.evaluate", description=__doc__).parse_args()
     keep_freed_memory()
-    parameters = read_parameters().evaluate
-    evaluate(Places(), Profile(), limit=parameters.limit, subsets=parameters.subset, batch=parameters.batch)
+    profile, parameters = Profile(), read_parameters().evaluate
+    options = {"limit": parameters.limit, "subsets": parameters.subset, "batch": parameters.batch}
+    evaluate(Places(), profile, **options, processes=processes_for(profile.device))
 
 
 if __name__ == "__main__":

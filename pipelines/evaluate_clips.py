@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from eval.contest import Places
+from eval.processes import processes_for
 from eval.profile import Profile
 from eval.table2 import evaluate
 from fse.allocator import keep_freed_memory
@@ -17,8 +18,9 @@ def main() -> None:
     """Write ``reports/measurements/clips.{csv,json}`` and ``clips_temporal.{csv,json}``."""
     argparse.ArgumentParser(prog="python -m pipelines.evaluate_clips", description=__doc__).parse_args()
     keep_freed_memory()
-    parameters = read_parameters().evaluate_clips
-    evaluate(Places(), Profile(), clips=parameters.clips, frames=parameters.frames, subsets=parameters.subset)
+    profile, parameters = Profile(), read_parameters().evaluate_clips
+    options = {"clips": parameters.clips, "frames": parameters.frames, "subsets": parameters.subset}
+    evaluate(Places(), profile, **options, processes=processes_for(profile.device))
 
 
 if __name__ == "__main__":

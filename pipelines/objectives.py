@@ -10,6 +10,7 @@ import torch
 
 from baselines.e4e import E4EObjective, E4EWeights
 from baselines.hfgi.consultation import Consultation, ConsultationSize
+from baselines.hfgi.inversion import check_first_stage
 from baselines.hfgi.objective import HFGIObjective, HFGIWeights
 from baselines.hfgi.residual_encoder import ResidualEncoderSize
 from baselines.idinvert.discriminator import Discriminator, PictureCritic
@@ -115,6 +116,18 @@ def fse_long(made: Ingredients) -> FeatureStyleObjective:
     return objective
 
 
+def hfgi_long(made: Ingredients) -> HFGIObjective:
+    """HFGI with the contest's weights, to be trained on; its e4e stays the contest's."""
+    objective = hfgi(made)
+    path = made.weights / "hfgi.safetensors"
+    consultation = read_network(path, Consultation)
+    check_first_stage(path, made.weights / "e4e.safetensors")
+    if consultation.size != objective.network.size:
+        raise Refusal(f"{path} has another size than the section hfgi of params.yaml; train hfgi first")
+    objective.network.load_state_dict(consultation.state_dict())
+    return objective
+
+
 def psp(made: Ingredients) -> PSPObjective:
     """pSp on the shared trunk."""
     own = made.parameters.psp
@@ -187,20 +200,25 @@ OBJECTIVES: dict[str, Callable[[Ingredients], Objective]] = {
     "restyle_psp": restyle_psp,
     "restyle_e4e": restyle_e4e,
     "hfgi": hfgi,
+    "hfgi_long": hfgi_long,
     "idinvert": idinvert,
 }
 
 
-FIRST_STAGES = {"hfgi": ("e4e",), "fse_long": ("fse",)}
+FIRST_STAGES = {"hfgi": ("e4e",), "fse_long": ("fse",), "hfgi_long": ("e4e", "hfgi")}
 """METHOD -> the trained weights that it starts from."""
+
+LONGER = {"fse_long": "fse", "hfgi_long": "hfgi"}
+"""A longer training -> the method of the contest that it trains on."""
 
 
 def budget_of(method: str, parameters: Parameters) -> Train:
-    """The contest's, but for FSE's longer training: no warm start, losses at the full resolution from the start."""
-    budget = parameters.train
-    if method != "fse_long":
-        return budget
-    return budget.model_copy(update={**parameters.fse_long.model_dump(), "warm_steps": 0, "fine_from": 0.0})
+    """The contest's; of a longer training, without a warm start, and with losses at the full resolution throughout."""
+    if method not in LONGER:
+        return parameters.train
+    longer = parameters.longer
+    own = {"seed": longer.seed, "learning_rate": longer.learning_rate, "steps": getattr(longer.steps, method)}
+    return parameters.train.model_copy(update={**own, "warm_steps": 0, "fine_from": 0.0})
 
 
 def feature_layer_of(method: str, parameters: Parameters) -> int:
@@ -211,5 +229,5 @@ def feature_layer_of(method: str, parameters: Parameters) -> int:
 
 def own_parameters(method: str, parameters: Parameters) -> Section:
     """Sizes and weights of losses of a method."""
-    own: Section = parameters.fse if method == "fse_long" else getattr(parameters, method)
+    own: Section = getattr(parameters, LONGER.get(method, method))
     return own

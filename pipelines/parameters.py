@@ -121,12 +121,19 @@ class Codes(Section):
     perceptual_sides: Sides
 
 
-class LongFSE(Section):
-    """What the longer training of FSE has of its own; the rest is as in the contest."""
+class LongerSteps(Section):
+    """Of each longer training."""
+
+    fse_long: Count
+    hfgi_long: Count
+
+
+class Longer(Section):
+    """What the longer trainings have of their own; the rest is as in the contest."""
 
     seed: Seed
-    steps: Count
     learning_rate: Positive
+    steps: LongerSteps
 
 
 class PSP(Codes):
@@ -248,7 +255,6 @@ class Editing(Section):
     left_out: tuple[str, ...]
     batch: Count
     shown_strength: Positive
-    processes: Count
 
     @model_validator(mode="after")
     def _strengths_move(self) -> Editing:
@@ -277,7 +283,7 @@ class Parameters(BaseModel):
     encoder: Encoder
     pyramid: Pyramid
     fse: FSE
-    fse_long: LongFSE
+    longer: Longer
     psp: PSP
     e4e: E4E
     restyle_psp: ReStylePSP

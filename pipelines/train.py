@@ -9,17 +9,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 import pandas as pd
 import torch
-import yaml
-from lightning.fabric import Fabric
 from torch import nn
-from tqdm import tqdm
 
 from baselines.hfgi.inversion import fingerprint
 from eval.profile import Profile
@@ -27,30 +23,18 @@ from fse.allocator import keep_freed_memory
 from fse.checkpoints.network_file import write_network
 from fse.offmanifold import push_off_manifold
 from fse.refusal import Refusal, exit_on_refusal
-from fse.renders import Renders
-from fse.training import TrainingSettings, Validation, compiled, curve_rows, train
-from pipelines.objectives import FIRST_STAGES, OBJECTIVES, Ingredients, budget_of, feature_layer_of, own_parameters
-from pipelines.parameters import Parameters, read_parameters
-
-
-def _key(method: str, parameters: Parameters, inputs: list[str]) -> str:
-    """Tells trainings apart, so that none continues another's state: parameters, weights, and the code that decides.
-
-    What that code is, ``dvc.yaml`` says: the stage's dependencies.
-    """
-    stage = f"train_{method}" if method in FIRST_STAGES else "train"
-    own = {method, "fse"} if method == "fse_long" else {method}
-    sections = parameters.model_dump(mode="json", include={"train", "encoder", "pyramid", *own})
-    digest = hashlib.sha256(json.dumps([sections, inputs], sort_keys=True).encode())
-    for path in yaml.safe_load(Path("dvc.yaml").read_text())["stages"][stage]["deps"]:
-        if path.endswith(".py"):
-            digest.update(Path(path).read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _progress(items: Iterable[int], name: str) -> Iterable[int]:
-    bar: Iterable[int] = tqdm(items, desc=name, unit="chunk")
-    return bar
+from fse.training import Validation, curve_rows, train
+from pipelines.objectives import (
+    FIRST_STAGES,
+    LONGER,
+    OBJECTIVES,
+    Ingredients,
+    budget_of,
+    feature_layer_of,
+    own_parameters,
+)
+from pipelines.parameters import read_parameters
+from pipelines.training_run import fabric_of, rendered, run_key, settings_of
 
 
 @exit_on_refusal
@@ -69,9 +53,7 @@ def main() -> None:
         raise Refusal(f"{method!r} cannot be trained; trainable methods are {', '.join(OBJECTIVES)}")
     budget = budget_of(method, parameters)
 
-    fabric = Fabric(accelerator=budget.accelerator, devices=budget.devices, precision=budget.precision)
-    fabric.launch()
-    fabric.seed_everything(budget.seed, verbose=False)
+    fabric = fabric_of(budget)
     profile = Profile(arguments.assets, arguments.weights, device=fabric.device)
     layer = feature_layer_of(method, parameters)
     fine, coarse, perceptual = profile.generator(None, layer), profile.generator(128, layer), profile.perceptual()
@@ -81,19 +63,17 @@ def main() -> None:
 
     heads = hashlib.sha256((arguments.weights / "picture_head.safetensors").read_bytes()).hexdigest()[:12]
     folder = arguments.runs / "renders" / heads
-    renders = Renders(fine, budget.renders_seed, budget.renders, folder / f"seed{budget.renders_seed}")
-    held_out = Renders(fine, budget.validation_seed, budget.validation, folder / f"seed{budget.validation_seed}")
-    if fabric.is_global_zero:
-        renders.render(_progress, compiled(fine).synthesize if budget.compile else None)
-        held_out.render(_progress)
-    fabric.barrier()
-    random = np.random.default_rng(budget.validation_seed)
+    seed, held_out_seed = budget.renders_seed, budget.validation_seed
+    renders = rendered(fine, seed, budget.renders, folder / f"seed{seed}", budget, fabric)
+    held_out = rendered(fine, held_out_seed, budget.validation, folder / f"seed{held_out_seed}", budget, fabric)
+    random = np.random.default_rng(held_out_seed)
     pictures = push_off_manifold(held_out[range(budget.validation)], random).to(fabric.device)
 
-    names = TrainingSettings.__dataclass_fields__
-    settings = TrainingSettings(**{name: value for name, value in budget.model_dump().items() if name in names})
-    run = arguments.runs / "train" / f"{method}-{_key(method, parameters, [heads, *first.values()])}"
-    best = train(objective, coarse, fine, renders, Validation(pictures, perceptual), settings, fabric, run)
+    stage = f"train_{method}" if method in FIRST_STAGES else "train"
+    named = {"longer", LONGER[method]} if method in LONGER else {method}
+    sections = parameters.model_dump(mode="json", include={"train", "encoder", "pyramid", *named})
+    run = arguments.runs / "train" / f"{method}-{run_key(stage, sections, [heads, *first.values()])}"
+    best = train(objective, coarse, fine, renders, Validation(pictures, perceptual), settings_of(budget), fabric, run)
 
     if fabric.is_global_zero:
         network = objective.network

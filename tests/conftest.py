@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipelines.assets import obtain, read_catalogue
 from tests.golden.vectors import deviations
@@ -30,6 +32,14 @@ def weights() -> Path:
 def _from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths in defaults are relative to the project's root."""
     monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """Commands that are called in this process leave it one thread (:func:`eval.processes.processes_for`)."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

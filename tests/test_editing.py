@@ -267,7 +267,9 @@ def places(assets: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def measured(places: Places, assets: Path, weights: Path) -> Places:
-    """Killed after the first method and direction, and called again."""
+    """By one thread, as commands measure. Killed after the first method and direction, and called again."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     profile, pictures = Profile(assets, weights), places.reports / "edits"
     calls: list[str] = []
     original = Editing.measure
@@ -286,6 +288,7 @@ def measured(places: Places, assets: Path, weights: Path) -> Places:
                 edit_measurement.evaluate(places, profile, settings_for(), methods=methods, pictures=pictures)
             except KeyboardInterrupt:
                 assert (places.measurements / ".parts").is_dir()
+    torch.set_num_threads(threads)
     assert calls == ["psp", "fse_w", "fse_w", "fse", MASKED]
     editing.render(places, editing.origin_of(places, profile, None))
     editing.illustrate(places, profile, pictures=pictures)
@@ -315,6 +318,7 @@ def test_every_edit_is_there_once(measured: Places) -> None:
 
 
 def test_processes_measure_the_same(measured: Places, assets: Path, weights: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
     places = replace(measured, reports=tmp_path)
     settings, methods = settings_for(), ["psp", "fse_w"]
     evaluated = partial(edit_measurement.evaluate, places, Profile(assets, weights), processes=2)

@@ -10,6 +10,7 @@ import torch
 
 from baselines.psp import PyramidEncoder
 from eval.inversions import Order, invert_missing, invert_pictures
+from eval.processes import processes_for
 from eval.profile import Profile
 from fse.checkpoints.network_file import read_network, write_network
 from fse.pictures import list_pictures, write_picture
@@ -77,3 +78,12 @@ def test_processes_make_what_one_makes_and_no_more(tmp_path: Path, profile: Prof
     (profile.weights / "psp.safetensors").unlink()
     with pytest.raises(Refusal, match=r"psp.safetensors is missing"):
         made("broken", 2)
+
+
+def test_a_process_a_core_with_one_thread_or_one_for_a_gpu() -> None:
+    torch.set_num_threads(2)
+    assert processes_for(torch.device("cuda")) == 1
+    assert torch.get_num_threads() == 2
+    assert processes_for(torch.device("cpu")) == 2
+    assert torch.get_num_threads() == 1
+    assert processes_for(torch.device("cpu"), 3) == 3

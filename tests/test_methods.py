@@ -28,7 +28,7 @@ from tests.tiny import tiny_encoder, tiny_generator, tiny_pyramid
 
 OWN = ["fse", "fse_w", "psp"]
 # Methods that optimise take minutes at this size: their own tests are at a small one.
-SHIPPED = [*OWN, "fse_long", "e4e", "hfgi"]
+SHIPPED = [*OWN, "fse_long", "e4e", "hfgi", "hfgi_long"]
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,7 @@ def test_method_that_cannot_be_trained(
     [
         ("fse", {"encoder__stem_stride": 1}, "the encoder's F is 32 px a side, and the generator's convolution"),
         ("fse_long", {"encoder__stem_width": 16}, "fse.safetensors has another size than the sections fse and encoder"),
+        ("hfgi_long", {"hfgi__condition_width": 32}, "hfgi.safetensors has another size than the section hfgi"),
     ],
 )
 def test_sizes_that_do_not_fit(

@@ -51,7 +51,11 @@ def module_of(stage: PipelineStage) -> str:
 
 
 def test_dvc_knows_every_stage_and_its_order(repo: Repo, stages: dict[str, PipelineStage]) -> None:
-    trained = {name.partition("@")[2] for name in stages if name.startswith("train@")} | {"hfgi", "fse_long"}
+    trained = {name.partition("@")[2] for name in stages if name.startswith("train@")} | {
+        "hfgi",
+        "hfgi_long",
+        "fse_long",
+    }
     inverted = {name.partition("@")[2] for name in stages if name.startswith("invert@")}
     assert trained == {path.stem for path in (ROOT / "weights").glob("*.safetensors")} - {"picture_head"}
     assert inverted == trained | {"fse_w", "fse_long_w", "wplus"}
@@ -65,6 +69,7 @@ def test_dvc_knows_every_stage_and_its_order(repo: Repo, stages: dict[str, Pipel
     assert needs["ablation"] == ablations - {"ablation"} | {"assets", "head"}
     assert needs["train@psp"] == {"assets", "head"}
     assert needs["train_hfgi"] == {"assets", "head", "train@e4e"}
+    assert needs["train_hfgi_long"] == needs["train_hfgi"] | {"train_hfgi"}
     assert needs["train_fse_long"] == {"assets", "head", "train@fse"}
     assert needs["invert@fse_w"] >= {"train@fse", "data", "head", "assets"}
     assert "evaluate" not in needs["invert@fse"]

@@ -20,7 +20,7 @@ from PIL import Image
 from skimage import data
 from torchvision.transforms.functional import gaussian_blur
 
-from eval import clip_measurement, table2
+from eval import clip_measurement, measurement, table2
 from eval.clip_measurement import per_clip
 from eval.clips import SourceClip, frames_of, number_of, read_clips
 from eval.contest import Places
@@ -278,6 +278,33 @@ def test_processes_give_the_numbers_of_one(root: Path, tmp_path: Path) -> None:
     assert len(written[0]) == 4
 
 
+def test_frames_have_a_size_of_their_own(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pictures of that size are, a few at a time; the metrics over time, and what is missing, stay as they are."""
+    monkeypatch.setattr(clip_measurement, "BATCH", 3)
+    broken = tmp_path / "clips"
+    shutil.copytree(root, broken)
+    (broken / "clip_inversions/psp/00_001.png").write_bytes(b"no picture")
+    size = (SIDE // 2, SIDE // 2 + 8)
+    quick(broken, tmp_path / "same")
+    quick(broken, tmp_path / "native", measured=size)
+    same, native = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("same", "native")
+    )
+    assert same["clips_temporal.csv"] == native["clips_temporal.csv"]
+    assert same["clips.csv"] != native["clips.csv"]
+    frames = pd.read_csv(tmp_path / "native/clips.csv").set_index(["picture", "method"])
+    assert "00_001.png" in str(frames.loc[("00_001", "psp"), "status"])
+    assert frames["psnr"].notna().sum() == len(frames) - 1 == len(BLUR) * CLIPS * FRAMES - 1
+    suite = small_clip_suite().frames
+    sources = frames_of(read_clips(root / "clips"))
+    measurement.measure(sources, {"fse": root / "clip_inversions/fse"}, suite, resolution=size)
+    measurement.write(suite, "pictures", tmp_path)
+    pictures = pd.read_csv(tmp_path / "pictures.csv").set_index(["picture", "method"])
+    np.testing.assert_allclose(
+        frames.xs("fse", level="method")[["psnr", "mse"]], pictures.xs("fse", level="method")[["psnr", "mse"]], 1e-5
+    )
+
+
 def test_clips_are_read_as_they_are_chosen(root: Path, tmp_path: Path) -> None:
     clips = read_clips(root / "clips")
     assert [clip.name for clip in clips] == ["00", "01", "02"]
@@ -371,7 +398,7 @@ def test_the_command_line(
     (tmp_path / "params.yaml").write_text("evaluate_clips: {frames: 2, subset: {psp: 1}}\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Profile, "clip_suite", lambda *_: small_clip_suite())
-    monkeypatch.setattr(sys, "argv", ["table2", "--clips", "2"])
+    monkeypatch.setattr(sys, "argv", ["table2", "--clips", "2", "--processes", "1"])
     table2.main()
     printed = capsys.readouterr().out
     assert "Rendered talking-face clips: 2 clips, 4 frames" in printed

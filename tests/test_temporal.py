@@ -63,7 +63,7 @@ def value(metric: ClipMetric, source: Clip, clip: Clip) -> float:
 
 def test_a_source_against_itself_is_ideal(suite: ClipSuite, source: Clip) -> None:
     copy = reconstruction(source, source.frames.clone())
-    frames, clips = suite.measure("00", [f"00_{t:03}" for t in range(T)], source, {"copy": copy})
+    frames, clips = suite.measure("00", [f"00_{t:03}" for t in range(T)], source, [("copy", copy)])
     for method in (SOURCE, "copy"):
         row = clips.rows["00", method]
         assert row["status"] == "ok"
@@ -82,7 +82,7 @@ def test_a_source_against_itself_is_ideal(suite: ClipSuite, source: Clip) -> Non
 def test_a_frozen_clip_is_steady_and_found_out(suite: ClipSuite, source: Clip) -> None:
     """It keeps its own identity and shows no trembling of its own; what it misses of the motion is seen elsewhere."""
     frozen = reconstruction(source, source.frames[:1].expand_as(source.frames).clone())
-    _, clips = suite.measure("00", [f"00_{t:03}" for t in range(T)], source, {"frozen": frozen})
+    _, clips = suite.measure("00", [f"00_{t:03}" for t in range(T)], source, [("frozen", frozen)])
     row, own = clips.rows["00", "frozen"], clips.rows["00", SOURCE]
     assert float(row["tl_id"]) >= 1
     assert (row["landmark_jitter"], row["motion_followed"]) == (0, 0)
@@ -111,7 +111,7 @@ def test_what_is_absent_is_counted_and_said(suite: ClipSuite, source: Clip) -> N
     numbers = (0, 1, 2, 3, 7)
     gappy = Clip(source.frames, numbers, (True,) * T)
     clip = Clip(frames, numbers, (False, True, True, True, True))
-    of_frames, clips = suite.measure("00", [f"00_{n:03}" for n in numbers], gappy, {"psp": clip})
+    of_frames, clips = suite.measure("00", [f"00_{n:03}" for n in numbers], gappy, [("psp", clip)])
     row, own = clips.rows["00", "psp"], clips.rows["00", SOURCE]
     expected = {"tl_id": 3, "tg_id": 10, "id_lowest": 5, "warping_error": 3, "added_jitter": 2, "tlp": 3}
     used = {"tl_id": 1, "tg_id": 3, "id_lowest": 3, "warping_error": 2, "added_jitter": 0, "tlp": 2}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from eval.metrics.pixel import MSE, PSNR, SSIM
 from eval.metrics.suite import Suite
 from eval.profile import Profile
 from eval.table1 import render
-from eval.tolerance import Difference, Tolerance, additions, compare, main, read_tolerances
+from eval.tolerance import Difference, Tolerance, additions, compare, main, nearest, read_tolerances
 from fse.perceptual import STLPIPS
 from fse.pictures import list_pictures, read_picture, write_picture
 from fse.refusal import Refusal
@@ -288,6 +289,14 @@ def test_the_command_line(expected: dict[str, Any], gate: Gate) -> None:
     code, text = gate(expected, expected)
     assert code == 0
     assert "all 25 quantities" in " ".join(text.split())
+    moved = copy.deepcopy(expected)
+    moved["sets"]["renders"]["methods"]["fse"]["psnr"]["mean"] += 0.0125
+    moved["sets"]["renders"]["methods"]["psp"]["psnr"]["mean"] -= 0.02
+    found = nearest(compare(expected, moved, TOLERANCES))
+    assert {metric: each.used for metric, each in found.items()} == pytest.approx({"ssim": 0, "psnr": 0.4, "mse": 0})
+    code, text = gate(expected, moved)
+    assert code == 0
+    assert re.search(r"psnr +renders / psp +\S+ +-0\.02 +40\.0%", text)
     moved = copy.deepcopy(expected)
     moved["sets"]["renders"]["methods"]["fse"]["psnr"]["mean"] += 0.06
     code, text = gate(expected, moved)

@@ -135,10 +135,17 @@ def load_hfgi(generator: MobileStyleGAN, weights: Path) -> HFGIInverter:
     Refusal
         When a file is missing or another network's, or the consultation was trained on other weights of e4e.
     """
-    path, encoder_path = weights / "hfgi.safetensors", weights / "e4e.safetensors"
+    return _trained(generator, weights / "hfgi.safetensors", weights / "e4e.safetensors")
+
+
+def load_hfgi_long(generator: MobileStyleGAN, weights: Path) -> HFGIInverter:
+    """HFGI with the longer training's weights, ``hfgi_long.safetensors``, as :func:`load_hfgi` reads the others."""
+    return _trained(generator, weights / "hfgi_long.safetensors", weights / "e4e.safetensors")
+
+
+def _trained(generator: MobileStyleGAN, path: Path, encoder_path: Path) -> HFGIInverter:
     encoder, consultation = read_network(encoder_path, PyramidEncoder), read_network(path, Consultation)
-    if read_safetensors(path).options["provenance"].get("e4e") != fingerprint(encoder_path):
-        raise Refusal(f"{path} was trained on another {encoder_path}; train HFGI again after e4e, with `dvc repro`")
+    check_first_stage(path, encoder_path)
     device, size = generator.mean_code.device, consultation.size
     consultation.to(device)
     return HFGIInverter(
@@ -149,6 +156,12 @@ def load_hfgi(generator: MobileStyleGAN, weights: Path) -> HFGIInverter:
         size.side,
         encoder.size.side,
     )
+
+
+def check_first_stage(path: Path, encoder_path: Path) -> None:
+    """Refuse a consultation that was trained on other weights of e4e."""
+    if read_safetensors(path).options["provenance"].get("e4e") != fingerprint(encoder_path):
+        raise Refusal(f"{path} was trained on another {encoder_path}; train HFGI again after e4e, with `dvc repro`")
 
 
 def fingerprint(path: Path) -> str:

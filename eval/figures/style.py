@@ -30,13 +30,15 @@ COLOURS: Mapping[str, str] = {
     "restyle_psp": "#000000",
     "restyle_e4e": "#332288",
     "hfgi": "#009e73",
+    "hfgi_long": "#00484c",
     "fse_long_w": "#5e2c2a",
     "fse_long": "#a62900",
     "fse_w": "#e69f00",
     "fse": "#d55e00",
 }
 """METHOD -> colour: Okabe and Ito's, without their yellow, which white paper swallows, with an indigo and a grey, and
-FSE's two darkened for its longer training. A test holds every pair apart for the three kinds of dichromatic vision."""
+HFGI's and FSE's darkened for the longer trainings. A test holds every pair apart for the three kinds of dichromatic
+vision."""
 
 _LINES: Mapping[str, tuple[str, Any]] = {  # marker, dashes
     "wplus": ("x", (0, (1, 1))),
@@ -46,6 +48,7 @@ _LINES: Mapping[str, tuple[str, Any]] = {  # marker, dashes
     "restyle_psp": ("s", (0, (3, 1.5))),
     "restyle_e4e": ("D", (0, (3, 1.5))),
     "hfgi": ("^", "-"),
+    "hfgi_long": ("^", (0, (3, 1.5))),
     "fse_long_w": ("*", (0, (3, 1.5))),  # as FSE's: dashed for G(w)
     "fse_long": ("*", "-"),
     "fse_w": ("o", (0, (3, 1.5))),

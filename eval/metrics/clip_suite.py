@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -43,18 +44,20 @@ class ClipSuite:
 
     @torch.inference_mode()
     def measure(
-        self, name: str, frames: Sequence[str], source: Clip, reconstructions: Mapping[str, Clip]
+        self, name: str, frames: Sequence[str] | None, source: Clip, reconstructions: Iterable[tuple[str, Clip]]
     ) -> tuple[Part, Part]:
-        """The clip ``name``, whose frames have the names ``frames``; METHOD -> its reconstruction, of the same frames.
+        """The clip ``name``, whose frames have the names ``frames``; (METHOD, its reconstruction, of the same frames).
 
-        A frame that is absent in a reconstruction has no row in the first part; its pairs are counted in the second.
+        Without names the first part is empty: the frames are measured elsewhere, at another size. Reconstructions are
+        taken one after the other, so that memory does not grow with the number of methods. A frame that is absent in
+        one has no row in the first part; its pairs are counted in the second.
         """
         of_frames, of_clip = Part({}), Part({})
         features = [metric.features(source) for metric in self.metrics]
-        for method, clip in {**reconstructions, SOURCE: source}.items():
+        for method, clip in chain(reconstructions, [(SOURCE, source)]):
             outcomes = [metric.compare(known, clip) for metric, known in zip(self.metrics, features, strict=True)]
             of_clip.rows[name, method] = self._row(outcomes)
-            if method != SOURCE:
+            if frames is not None and method != SOURCE:
                 of_frames.rows.update(self._frames(frames, source, method, clip).rows)
         return of_frames, of_clip
 

@@ -34,9 +34,6 @@ from pipelines.paper.surveyed import FOLDER, Surveyed
 REFERENCE = "features.npz"
 """In the folder of a set that FID is taken to."""
 
-FRAME_METRICS = ("ssim", "psnr", "mse", "lpips", "id_curricular", "id_arcface")
-"""Of clips' frames, which are measured at 256 px."""
-
 
 @dataclass(frozen=True)
 class PaperProfile(Profile):
@@ -167,11 +164,7 @@ class PaperProfile(Profile):
 
     def clip_suite(self, mean_descriptor: Path) -> ClipSuite:
         """The paper's metrics of frames, and those of stability on the landmarks and descriptors of dlib."""
-        stability = super().clip_suite(mean_descriptor).metrics
-        frames = [
-            metric for metric in self._suite(distributions=False)[0].picture_metrics if metric.key in FRAME_METRICS
-        ]
-        return ClipSuite(Suite(frames, device=self.device), stability)
+        return ClipSuite(self._suite(distributions=False)[0], super().clip_suite(mean_descriptor).metrics)
 
 
 def reference_folder(name: str) -> Path:

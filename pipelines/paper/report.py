@@ -55,10 +55,10 @@ def render(places: Places, profile: PaperProfile, parameters: Mapping[str, Any])
     if (measured / f"{EDITS}.json").is_file():
         editing.render(places, editing.origin_of(places, profile, parameters), profile=profile.name)
         editing.illustrate(places, profile)
-    if (measured / f"{FACES}.json").is_file():
-        origin = profile.inputs
-        readings = protocol.read(FACES, measured, "table1")
-        protocol.render(readings, places.reports / "protocol", profile.name, provenance(origin, parameters))
+    for name, table, stem in ((FACES, "table1", "protocol"), (FRAMES, "table2", "protocol_clips")):
+        if (measured / f"{name}.json").is_file():
+            readings = protocol.read(name, measured, table)
+            protocol.render(readings, places.reports / stem, profile.name, provenance(profile.inputs, parameters))
     for name in DOMAINS:
         for path in Path("weights", name).glob("training.*"):
             places.training.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,16 @@ from pipelines.rehearsal.build import build
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = ROOT / "paper"
-PRINTED = ("table1.md", "table1.tex", "table2.md", "editing.md", "ablation.md", "protocol.md", "noise.md")
+PRINTED = (
+    "table1.md",
+    "table1.tex",
+    "table2.md",
+    "editing.md",
+    "ablation.md",
+    "protocol.md",
+    "protocol_clips.md",
+    "noise.md",
+)
 DISTANCES = ("fid", "kid")
 DRAWN = (
     "figure1",
