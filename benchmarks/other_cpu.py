@@ -52,7 +52,7 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.other_cpu", *sys.argv[1:], "--into", str(into)]
             subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1", **held_back}, check=True)
             tables.append(json.loads((into / "table1.json").read_text()))
-    differences = compare(*tables, read_tolerances(Path("params.yaml")))
+    differences = compare(tables[0], tables[1], read_tolerances(Path("params.yaml")))
     Console().print(nearest_table(nearest(differences)))
 
 

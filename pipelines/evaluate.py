@@ -19,8 +19,14 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m pipelines.evaluate", description=__doc__).parse_args()
     keep_freed_memory()
     profile, parameters = Profile(), read_parameters().evaluate
-    options = {"limit": parameters.limit, "subsets": parameters.subset, "batch": parameters.batch}
-    evaluate(Places(), profile, **options, processes=processes_for(profile.device))
+    evaluate(
+        Places(),
+        profile,
+        limit=parameters.limit,
+        subsets=parameters.subset,
+        batch=parameters.batch,
+        processes=processes_for(profile.device),
+    )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,14 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m pipelines.evaluate_clips", description=__doc__).parse_args()
     keep_freed_memory()
     profile, parameters = Profile(), read_parameters().evaluate_clips
-    options = {"clips": parameters.clips, "frames": parameters.frames, "subsets": parameters.subset}
-    evaluate(Places(), profile, **options, processes=processes_for(profile.device))
+    evaluate(
+        Places(),
+        profile,
+        clips=parameters.clips,
+        frames=parameters.frames,
+        subsets=parameters.subset,
+        processes=processes_for(profile.device),
+    )
 
 
 if __name__ == "__main__":

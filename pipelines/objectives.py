@@ -217,7 +217,7 @@ def budget_of(method: str, parameters: Parameters) -> Train:
     if method not in LONGER:
         return parameters.train
     longer = parameters.longer
-    own = {"seed": longer.seed, "learning_rate": longer.learning_rate, "steps": getattr(longer.steps, method)}
+    own = {"seed": longer.seed, "learning_rate": longer.learning_rate, "steps": getattr(longer, method)}
     return parameters.train.model_copy(update={**own, "warm_steps": 0, "fine_from": 0.0})
 
 

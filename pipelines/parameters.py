@@ -121,19 +121,13 @@ class Codes(Section):
     perceptual_sides: Sides
 
 
-class LongerSteps(Section):
-    """Of each longer training."""
-
-    fse_long: Count
-    hfgi_long: Count
-
-
 class Longer(Section):
-    """What the longer trainings have of their own; the rest is as in the contest."""
+    """What the longer trainings have of their own, with the steps of each; the rest is as in the contest."""
 
     seed: Seed
     learning_rate: Positive
-    steps: LongerSteps
+    fse_long: Count
+    hfgi_long: Count
 
 
 class PSP(Codes):
