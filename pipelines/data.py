@@ -23,7 +23,7 @@ from fse.offmanifold import push_off_manifold
 from fse.pictures import list_pictures, write_picture
 from fse.refusal import exit_on_refusal
 from fse.renders import render_codes
-from pipelines.parameters import Data, read_parameters
+from pipelines.parameters import read_parameters
 
 BATCH = 8  # part of the test set's definition: pictures of a batch lend each other texture
 
@@ -48,21 +48,6 @@ def plain_renders(generator: StyleGenerator, seed: int, count: int) -> Tensor:
     return torch.cat([generator.synthesize(generator.map(part)).clamp(-1, 1).cpu() for part in parts])
 
 
-def make_test_sets(parameters: Data, profile: Profile, folder: Path) -> None:
-    """Write ``renders``, ``photographs`` and ``mean_descriptor.json`` into ``folder``."""
-    generator = profile.generator()
-    off_manifold_renders(generator, parameters.renders_seed, parameters.renders, folder / "renders")
-
-    aligner = FaceAligner(profile.assets / "dlib/shape_predictor_68_face_landmarks.dat")
-    photographs = align_every_face(list_pictures(profile.assets / "photographs"), aligner, profile.resolution)
-    for name, picture in photographs.items():
-        write_picture(picture, folder / "photographs" / f"{name}.png")
-
-    seed, count = parameters.mean_descriptor_seed, parameters.mean_descriptor_count
-    mean = mean_descriptor(plain_renders(generator, seed, count).split(BATCH), FaceDescriptor(profile.assets / "dlib"))
-    mean.write(folder / "mean_descriptor.json", {"renders_seed": seed, "renders": count})
-
-
 @exit_on_refusal
 def main() -> None:
     """Write ``data/test/renders``, ``data/test/photographs`` and ``data/test/mean_descriptor.json``."""
@@ -72,7 +57,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/test"))
     arguments = parser.parse_args()
     keep_freed_memory()
-    make_test_sets(read_parameters().data, Profile(arguments.assets, arguments.weights), arguments.out)
+    parameters = read_parameters().data
+    profile = Profile(arguments.assets, arguments.weights)
+    generator = profile.generator()
+
+    off_manifold_renders(generator, parameters.renders_seed, parameters.renders, arguments.out / "renders")
+
+    aligner = FaceAligner(profile.assets / "dlib/shape_predictor_68_face_landmarks.dat")
+    photographs = align_every_face(list_pictures(profile.assets / "photographs"), aligner, profile.resolution)
+    for name, picture in photographs.items():
+        write_picture(picture, arguments.out / "photographs" / f"{name}.png")
+
+    seed, count = parameters.mean_descriptor_seed, parameters.mean_descriptor_count
+    mean = mean_descriptor(plain_renders(generator, seed, count).split(BATCH), FaceDescriptor(profile.assets / "dlib"))
+    mean.write(arguments.out / "mean_descriptor.json", {"renders_seed": seed, "renders": count})
 
 
 if __name__ == "__main__":
